@@ -60,9 +60,10 @@ static inline char *fresh_dir(void) {
 }
 
 static inline void remove_dir(const char *dir) {
-  static const char *const files[] = {"data.mdb", "lock.mdb"};
+  static const char *const files[] = {"data.mdb", "lock.mdb", "journal",
+                                      "control"};
   char path[4200];
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 4; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, files[i]);
     unlink(path);
   }

@@ -85,14 +85,16 @@ describe("a damaged record of partitions", function()
     assert(q:push(1))
   end)
 
-  it("of lone items ends their settles, and pushes of new partitions, with "
-     .. "CORRUPT", function()
+  it("of lone items ends pushes to those, and the list, with CORRUPT; not "
+     .. "takes, nor settles", function()
     stored.damage(store.path, "flip", "lones", 0, -1)
-    assert.equal("CORRUPT", drain(q, {}))
-    assert.equal("CORRUPT", select(3, q:push(1, { partition = "new" })))
+    assert.equal("CORRUPT", select(3, q:push(1, { partition = "key 1" })))
     assert.equal("CORRUPT", select(3, q:partitions()))
     assert(q:push(1, { partition = "odd" }))
     assert(q:push(1))
+    assert.is_nil(drain(q, {}))
+    assert.same({}, store:check())
+    assert(q:push(1, { partition = "key 1" }))
   end)
 
   -- Where no claim covers items was looked for from the first id of a claim

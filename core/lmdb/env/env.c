@@ -60,7 +60,8 @@ lmdb_env *env_new(const char *path, const respool_options *o) {
 
 static void env_drop_states(lmdb_env *e) {
   if (e->states) e->states_free(e->states);
-  e->states = NULL;
+  if (e->names) e->names_free(e->names);
+  e->states = e->names = NULL;
 }
 
 static void close_held(lmdb_env *e) {

@@ -1,84 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lone items; see lones.h. A group holds the names from its key up to the key
- * of the next group. An item in it is
+ * Lone items; see lones.h. An item that runs hold is lone unless it has ended,
+ * left its space, or has a record of its partition.
  *
- *   priority 1, id 8, length of the name 1, name
- *
- * and they are sorted by their names. A list of names is worked off group by
- * group, each read and written once.
+ * Each process keeps a filter of the names in the runs of a queue, so that a
+ * push of a new name reads none of them. It has those of all ids up to `seen`;
+ * what others added since is read before the filter is asked.
  */
 #include "lmdb/partition/lones.h"
 
-#include "lmdb/env/txn/cur.h"
+#include "lmdb/partition/name_filter.h"
+#include "lmdb/partition/set.h"
 #include "lmdb/queue/state.h"
-#include "record/fields.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define GROUP_BYTES 1300 /* so that LMDB puts three on a page */
-#define HEAD 10          /* of an item */
-
-/* ---- the items of a group ----------------------------------------------- */
-
-/* Where a walk over items stands, and the item there. */
-typedef struct walk {
-  const uint8_t *at, *end;
-  lone here;
-  size_t size; /* of the item as it is stored; 0: at the end */
-  bool sound;
-} walk;
-
-static uint64_t read_id(const uint8_t *b) {
-  uint64_t id = 0;
-  for (int i = 0; i < 8; i++) id = id << 8 | b[i];
-  return id;
-}
-
-/* Reads the item at the walk's place. */
-static void look(walk *w) {
-  size_t left = (size_t)(w->end - w->at);
-  w->size = 0;
-  if (!left) return;
-  w->sound = left > HEAD && left >= (size_t)HEAD + w->at[HEAD - 1] &&
-             w->at[HEAD - 1] > 0;
-  if (!w->sound) return;
-  w->here = (lone){{w->at + HEAD, w->at[HEAD - 1]}, read_id(w->at + 1),
-                   w->at[0], false};
-  w->size = HEAD + w->here.name.size;
-}
-
-static void walk_from(walk *w, respool_bytes items) {
-  *w = (walk){.at = items.data, .sound = true};
-  w->end = w->at + items.size;
-  look(w);
-}
-
-static void go_on(walk *w) {
-  w->at += w->size;
-  look(w);
-}
-
-static void pack_lone(packer *out, const lone *x) {
-  uint8_t *b = packer_grow(out, HEAD + x->name.size);
-  if (!b) return;
-  b[0] = (uint8_t)x->priority;
-  for (int i = 0; i < 8; i++) b[1 + i] = (uint8_t)(x->id >> (56 - 8 * i));
-  b[HEAD - 1] = (uint8_t)x->name.size;
-  memcpy(b + HEAD, x->name.data, x->name.size);
-}
-
-static int compare(respool_bytes a, respool_bytes b) {
-  size_t n = a.size < b.size ? a.size : b.size;
-  int order = memcmp(a.data, b.data, n);
-  return order ? order : (a.size > b.size) - (a.size < b.size);
-}
+#define FEW_NAMES 8192  /* for which a filter is made at least */
+#define NAMES_A_LOOK 4096 /* a filter is made once the runs have fewer names for
+                             each one that was looked for without */
 
 /* ---- sorting ------------------------------------------------------------ */
 
 static int order_of(const lone *a, const lone *b) {
-  int order = compare(a->name, b->name);
+  int order = names_compare(a->name, b->name);
   return order ? order : (a->id > b->id) - (a->id < b->id);
 }
 
@@ -94,221 +38,209 @@ void lones_sort(lone **list, size_t n) {
     }
 }
 
-/* ---- groups ------------------------------------------------------------- */
+/* ---- names that may be there -------------------------------------------- */
 
-typedef struct group {
-  name_key key;  /* n 0: it is not stored */
-  name_key next; /* of the next group; n 0: there is none */
-  packer copy;   /* of the record */
-  respool_bytes items;
-} group;
+/* What this process knows of the names in a queue's runs. */
+typedef struct lone_names {
+  struct lone_names *next;
+  uint32_t queue;
+  name_filter filter;
+  uint64_t seen;  /* names of ids up to it are in the filter */
+  uint64_t added; /* the same once this transaction has committed; 0: it has
+                     not looked yet */
+  uint64_t looks; /* without a filter */
+} lone_names;
 
-static respool_bytes name_of(const name_key *k) {
-  return (respool_bytes){k->b + 4, k->n - 4};
-}
-
-static bool read_key(const queue *q, respool_bytes found, name_key *k) {
-  name_key own = partition_key(q->id, (respool_bytes){NULL, 0});
-  if (found.size <= own.n || found.size > sizeof k->b ||
-      memcmp(found.data, own.b, own.n))
-    return false;
-  memcpy(k->b, found.data, found.size);
-  k->n = found.size;
-  return true;
-}
-
-static int open_items(respool_bytes k, respool_bytes stored,
-                      respool_bytes *items) {
-  unpacker u;
-  record_open(&u, stored, 1, record_seed(DB_LONES, k));
-  *items = unpack_bytes(&u);
-  return u.rc;
-}
-
-static void read_group(txn *t, const queue *q, respool_bytes v, group *g) {
-  packer_reset(&g->copy);
-  pack_raw(&g->copy, v.data, v.size);
-  txn_fail(t, g->copy.rc);
-  if (t->rc) return;
-  int rc = open_items(name_key_bytes(&g->key),
-                      (respool_bytes){g->copy.data, g->copy.len}, &g->items);
-  if (rc) partition_unread(t, q, rc);
-}
-
-/* The group to which a name belongs; before the first one, that. */
-static void find_group(txn *t, const queue *q, respool_bytes name, group *g) {
-  name_key from = partition_key(q->id, name);
-  cur c;
-  g->key.n = g->next.n = 0;
-  g->items.size = 0;
-  cur_open(&c, t, DB_LONES);
-  bool there = (cur_floor(&c, name_key_bytes(&from)) &&
-                read_key(q, c.key, &g->key)) ||
-               (cur_seek(&c, name_key_bytes(&from)) &&
-                read_key(q, c.key, &g->key));
-  if (there) read_group(t, q, c.value, g);
-  if (there && cur_next(&c)) read_key(q, c.key, &g->next);
-  cur_close(&c);
-}
-
-static void put_items(txn *t, const name_key *k, respool_bytes items,
-                      packer *record) {
-  packer_reset(record);
-  record_begin(record, 1);
-  pack_bytes(record, items.data, items.size);
-  record_put(t, DB_LONES, name_key_bytes(k), record);
-}
-
-/* How many bytes of items the next of `left` records of equal size gets. */
-static size_t piece_of(respool_bytes items, size_t left) {
-  size_t size = 0, most = items.size / left;
-  walk w;
-  for (walk_from(&w, items); w.size && (left == 1 || size < most); go_on(&w))
-    size += w.size;
-  return size;
-}
-
-static name_key first_key(const queue *q, const group *g,
-                          respool_bytes items) {
-  const uint8_t *at = items.data;
-  respool_bytes name = {at + HEAD, at[HEAD - 1]};
-  return g && compare(name_of(&g->key), name) <= 0
-             ? g->key /* it reaches down to there still */
-             : partition_key(q->id, name);
-}
-
-/* Stores the items of a group instead of those that it had: in one record, or
-   in several. */
-static void put_group(txn *t, const queue *q, const group *g,
-                      respool_bytes items, packer *record) {
-  size_t left = (items.size + GROUP_BYTES - 1) / GROUP_BYTES;
-  name_key k = g->key;
-  if (left) k = first_key(q, g->key.n ? g : NULL, items);
-  if (g->key.n && (!left || compare(name_of(&k), name_of(&g->key))))
-    txn_del(t, DB_LONES, name_key_bytes(&g->key));
-  while (items.size) {
-    size_t n = piece_of(items, left--);
-    put_items(t, &k, (respool_bytes){items.data, n}, record);
-    items.data = (const uint8_t *)items.data + n;
-    items.size -= n;
-    if (items.size) k = first_key(q, NULL, items);
+static void free_names(void *all) {
+  for (lone_names *k = all, *next; k; k = next) {
+    next = k->next;
+    name_filter_free(&k->filter);
+    free(k);
   }
 }
 
-/* ---- merging ------------------------------------------------------------ */
-
-/* A sorted list that is worked off, and what it makes of a group. */
-typedef struct merge {
-  txn *t;
-  queue *q;
-  bool removes;
-  lone **list;
-  size_t n, at;
-  group g;
-  packer items, record;
-} merge;
-
-static bool belongs(const merge *m) {
-  return m->at < m->n &&
-         (!m->g.next.n ||
-          compare(m->list[m->at]->name, name_of(&m->g.next)) < 0);
+static lone_names *names_known(txn *t, const queue *q) {
+  lone_names *k = t->env->names;
+  while (k && k->queue != q->id) k = k->next;
+  if (k) return k;
+  k = calloc(1, sizeof *k);
+  if (!k) return NULL;
+  k->queue = q->id;
+  k->next = t->env->names;
+  t->env->names = k;
+  t->env->names_free = free_names;
+  return k;
 }
 
-/* Goes over the items of the group and those of the list that belong to it;
-   true when that changes it. */
-static bool merge_group(merge *m) {
-  const uint8_t *from = m->g.items.data; /* not copied yet */
-  bool changes = false;
-  walk w;
-  packer_reset(&m->items);
-  for (walk_from(&w, m->g.items); belongs(m) && w.sound;) {
-    lone *x = m->list[m->at];
-    int order = w.size ? compare(w.here.name, x->name) : 1;
-    if (order < 0) {
-      go_on(&w);
-      continue;
-    }
-    m->at++;
-    x->found = order == 0 && (!m->removes || w.here.id == x->id);
-    if (x->found != m->removes) continue;
-    changes = true;
-    pack_raw(&m->items, from, (size_t)(w.at - from));
-    if (m->removes)
-      go_on(&w);
-    else
-      pack_lone(&m->items, x);
-    from = w.at;
+static uint64_t names_in_runs(const queue *q) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < q->n_runs; i++) n += q->runs[i].n;
+  return n;
+}
+
+/* Adds the names of a run that are not in the filter. */
+static void note_run(txn *t, const queue *q, const lone_run *r,
+                     lone_names *k) {
+  run_walk w;
+  if (r->last <= k->seen) return;
+  run_walk_from(&w, t, q, r, (respool_bytes){NULL, 0});
+  for (; w.more; run_walk_on(&w))
+    if (w.here.id > k->seen) name_filter_add(&k->filter, w.here.name);
+  if (w.rc) partition_unread(t, q, w.rc);
+  run_walk_end(&w);
+}
+
+static void note_runs(txn *t, const queue *q, lone_names *k) {
+  for (size_t i = q->n_runs; i > 0 && !t->rc; i--)
+    note_run(t, q, &q->runs[i - 1], k);
+  if (q->n_runs && !t->rc) k->added = q->runs[q->n_runs - 1].last;
+}
+
+/* Makes the filter where it is worth that, and where it is full. */
+static bool has_filter(const queue *q, lone_names *k, size_t n) {
+  uint64_t names = names_in_runs(q);
+  if (k->filter.words && k->filter.n <= k->filter.room) return true;
+  k->looks += n;
+  if (!k->filter.words && k->looks < names / NAMES_A_LOOK) return false;
+  k->seen = 0;
+  return name_filter_reset(&k->filter, FEW_NAMES + 2 * names);
+}
+
+/* The filter of a queue's names; NULL: any may be there. */
+static name_filter *names_of(txn *t, const queue *q, size_t n) {
+  lone_names *k = names_known(t, q);
+  if (!k || (!k->added && !has_filter(q, k, n))) return NULL;
+  if (!k->added) note_runs(t, q, k);
+  return k->filter.words && !t->rc ? &k->filter : NULL;
+}
+
+static void note_added(txn *t, const queue *q, const lone *list, size_t n) {
+  lone_names *k = names_known(t, q);
+  if (!k || !k->filter.words) return;
+  for (size_t i = 0; i < n; i++) {
+    name_filter_add(&k->filter, list[i].name);
+    if (list[i].id > k->added) k->added = list[i].id;
   }
-  pack_raw(&m->items, from, (size_t)(w.end - from));
-  if (!w.sound) partition_unread(m->t, m->q, RESPOOL_CORRUPT);
-  return changes;
 }
 
-static void work_off(txn *t, queue *q, lone **list, size_t n, bool removes) {
-  merge m = {.t = t, .q = q, .removes = removes, .list = list, .n = n};
-  packer_init(&m.g.copy);
-  packer_init(&m.items);
-  packer_init(&m.record);
-  while (m.at < n && !t->rc) {
-    find_group(t, q, list[m.at]->name, &m.g);
-    bool changes = !t->rc && merge_group(&m);
-    txn_fail(t, m.items.rc);
-    respool_bytes items = {m.items.data, m.items.len};
-    if (changes && !t->rc) put_group(t, q, &m.g, items, &m.record);
+void lones_settle(txn *t, bool committed) {
+  for (lone_names *k = t->env->names; k; k = k->next) {
+    if (committed && k->added) k->seen = k->added;
+    k->added = 0;
   }
-  packer_free(&m.g.copy);
-  packer_free(&m.items);
-  packer_free(&m.record);
-  queue_changed(t, q);
-}
-
-void lones_add(txn *t, queue *q, lone **list, size_t n) {
-  work_off(t, q, list, n, false);
-  for (size_t i = 0; i < n; i++) q->n_lones += !list[i]->found;
-}
-
-void lones_remove(txn *t, queue *q, lone **list, size_t n) {
-  work_off(t, q, list, n, true);
-  for (size_t i = 0; i < n; i++) q->n_lones -= list[i]->found;
 }
 
 /* ---- looking ------------------------------------------------------------ */
 
+/* Looks for items of a sorted list in a run: those that are there are `found`,
+   with id and priority. */
+static void look_in_run(txn *t, const queue *q, const lone_run *r, lone *list,
+                        size_t n) {
+  run_walk w;
+  run_walk_from(&w, t, q, r, list->name);
+  for (size_t i = 0; i < n && !w.rc && !t->rc; i++) {
+    run_walk_to(&w, list[i].name);
+    for (; w.more && !names_compare(w.here.name, list[i].name); run_walk_on(&w))
+      if (!list[i].found && lone_is_there(t, q, &w.here)) {
+        list[i].id = w.here.id;
+        list[i].priority = w.here.priority;
+        list[i].found = true;
+      }
+  }
+  if (w.rc) partition_unread(t, q, w.rc);
+  run_walk_end(&w);
+}
+
+static void look_in_runs(txn *t, const queue *q, lone *list, size_t n) {
+  for (size_t i = q->n_runs; i > 0 && n && !t->rc; i--)
+    look_in_run(t, q, &q->runs[i - 1], list, n);
+}
+
 bool lone_find(txn *t, queue *q, respool_bytes name, lone *found) {
-  group g;
-  walk w;
-  int order = -1;
-  packer_init(&g.copy);
-  find_group(t, q, name, &g);
-  for (walk_from(&w, g.items); !t->rc && w.size; go_on(&w))
-    if ((order = compare(w.here.name, name)) >= 0) break;
-  if (!w.sound) partition_unread(t, q, RESPOOL_CORRUPT);
-  *found = w.here;
-  found->name = name;
-  packer_free(&g.copy);
-  return !t->rc && order == 0;
+  const name_filter *f = q->n_lones ? names_of(t, q, 1) : NULL;
+  *found = (lone){.name = name};
+  if (q->n_lones && !t->rc && (!f || name_filter_has(f, name)))
+    look_in_runs(t, q, found, 1);
+  return !t->rc && found->found;
+}
+
+/* ---- adding and ending -------------------------------------------------- */
+
+/* Which of a list are there. */
+static void find_list(txn *t, const queue *q, lone **list, size_t n,
+                      lone *room) {
+  const name_filter *f = names_of(t, q, n);
+  size_t m = 0;
+  for (size_t i = 0; i < n; i++) {
+    list[i]->found = !f || name_filter_has(f, list[i]->name);
+    if (!list[i]->found) continue;
+    room[m] = *list[i];
+    room[m++].found = false;
+  }
+  look_in_runs(t, q, room, m);
+  for (size_t i = 0, j = 0; i < n; i++)
+    if (list[i]->found) list[i]->found = room[j++].found;
+}
+
+void lones_add(txn *t, queue *q, lone **list, size_t n) {
+  lone *room = malloc((n + 1) * sizeof *room);
+  size_t m = 0;
+  if (!room) {
+    txn_fail(t, RESPOOL_NOMEM);
+    return;
+  }
+  find_list(t, q, list, n, room);
+  for (size_t i = 0; i < n; i++)
+    if (!list[i]->found) room[m++] = *list[i];
+  runs_add(t, q, room, m);
+  if (m && !t->rc) note_added(t, q, room, m);
+  free(room);
+  q->n_lones += m;
+}
+
+void lones_end(txn *t, queue *q) {
+  if (q->n_lones) q->n_lones--;
+  queue_changed(t, q);
+}
+
+/* ---- all of them -------------------------------------------------------- */
+
+static bool has_record(txn *t, const queue *q, respool_bytes name) {
+  name_key k = partition_key(q->id, name);
+  respool_bytes v;
+  return txn_get(t, DB_PARTITIONS, name_key_bytes(&k), &v);
+}
+
+/* The walk whose item is the first by name; NULL: none has one. */
+static run_walk *first_walk(run_walk *walks, size_t n) {
+  run_walk *first = NULL;
+  for (size_t i = 0; i < n; i++)
+    if (walks[i].more &&
+        (!first || names_compare(walks[i].here.name, first->here.name) < 0))
+      first = &walks[i];
+  return first;
+}
+
+static bool is_behind(respool_bytes name, respool_bytes after) {
+  return !after.size || names_compare(name, after) > 0;
 }
 
 int lones_each(txn *t, const queue *q, respool_bytes after,
                bool (*each)(void *arg, const lone *x), void *arg) {
-  name_key k = partition_key(q->id, after);
-  respool_bytes items;
+  run_walk *walks = malloc((q->n_runs + 1) * sizeof *walks), *w;
   bool goes_on = true;
-  int rc = 0;
-  walk w;
-  cur c;
-  cur_open(&c, t, DB_LONES);
-  bool more = after.size && cur_floor(&c, name_key_bytes(&k)) &&
-              c.key.size > 4 && !memcmp(c.key.data, k.b, 4);
-  if (!more) more = cur_seek(&c, name_key_bytes(&k));
-  for (; more && goes_on && !rc && read_key(q, c.key, &k);
-       more = cur_next(&c)) {
-    rc = open_items(c.key, c.value, &items);
-    for (walk_from(&w, items); !rc && w.size && goes_on; go_on(&w))
-      if (!after.size || compare(w.here.name, after) > 0)
-        goes_on = each(arg, &w.here);
-    if (!rc && !w.sound) rc = RESPOOL_CORRUPT;
+  int rc = walks ? 0 : RESPOOL_NOMEM;
+  if (!walks) return rc;
+  for (size_t i = 0; i < q->n_runs; i++)
+    run_walk_from(&walks[i], t, q, &q->runs[i], after);
+  for (; goes_on && (w = first_walk(walks, q->n_runs)); run_walk_on(w))
+    if (is_behind(w->here.name, after) && lone_is_there(t, q, &w->here) &&
+        !has_record(t, q, w->here.name))
+      goes_on = each(arg, &w->here);
+  for (size_t i = 0; i < q->n_runs; i++) {
+    if (!rc) rc = walks[i].rc;
+    run_walk_end(&walks[i]);
   }
-  cur_close(&c);
+  free(walks);
   return rc;
 }

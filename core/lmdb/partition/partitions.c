@@ -32,30 +32,15 @@ int partitions_unordered(const queue *q) {
               "partitions", q->name);
 }
 
-/* A partition that was but a lone item gets a record. */
-static void take_over_lone(txn *t, queue *q, partition *p) {
-  lone x, *list = &x;
-  if (!q->n_lones || !lone_find(t, q, p->name, &x)) return;
-  lones_remove(t, q, &list, 1);
-  p->lone = x.id;
-  p->lone_priority = x.priority;
-  p->number = ++q->next_partition;
-  partition_changed(t, q, p);
-}
-
 static bool is_same(respool_bytes a, respool_bytes b) {
   return a.size == b.size && !memcmp(a.data, b.data, a.size);
 }
 
-static void end_items(txn *t, queue *q);
-
 /* The record, or where there is none one that is empty and not stored. */
 static partition *load(txn *t, queue *q, respool_bytes name) {
   partition_set *s = partitions_of(t, q);
-  if (!s) return NULL;
-  end_items(t, q);
-  partition *p = partition_loaded(s, name);
-  if (p) return p;
+  partition *p = s ? partition_loaded(s, name) : NULL;
+  if (!s || p) return p;
   respool_bytes v;
   name_key k = partition_key(q->id, name);
   p = partition_add(t, s, name);
@@ -64,18 +49,31 @@ static partition *load(txn *t, queue *q, respool_bytes name) {
   int rc = p->stored ? partition_unpack(name_key_bytes(&k), v, &s->memory, p)
                      : 0;
   if (rc) partition_unread(t, q, rc);
-  if (!p->stored) take_over_lone(t, q, p);
   return t->rc ? NULL : p;
+}
+
+/* A partition that was but a lone item gets a record. */
+static void take_over_lone(txn *t, queue *q, partition *p, const lone *x) {
+  lones_end(t, q);
+  p->lone = x->id;
+  p->lone_priority = x->priority;
+  p->number = ++q->next_partition;
+  partition_changed(t, q, p);
 }
 
 partition *partition_find(txn *t, queue *q, respool_bytes name) {
   partition *p = load(t, q, name);
-  return p && (p->stored || p->number) ? p : NULL;
+  lone x;
+  if (p && !p->number && lone_find(t, q, p->name, &x))
+    take_over_lone(t, q, p, &x);
+  return p && p->number && !t->rc ? p : NULL;
 }
 
 partition *partition_make(txn *t, queue *q, respool_bytes name) {
-  partition *p = load(t, q, name);
-  if (!p || p->number) return p;
+  partition *p = partition_find(t, q, name);
+  if (p || t->rc) return p;
+  p = load(t, q, name);
+  if (!p) return NULL;
   p->number = ++q->next_partition;
   q->n_partitions++;
   partition_changed(t, q, p);
@@ -110,11 +108,14 @@ static void note_addition(additions *x, respool_bytes name, uint64_t id) {
   }
 }
 
+/* Has the partition a record, stored or about to be? */
 static bool has_record(txn *t, const queue *q, respool_bytes name) {
+  if (q->n_partitions == q->n_lones) return false;
+  const partition *p = partition_loaded(q->parted, name);
   name_key k = partition_key(q->id, name);
   respool_bytes v;
-  return q->n_partitions > q->n_lones &&
-         txn_get(t, DB_PARTITIONS, name_key_bytes(&k), &v);
+  return p ? p->number > 0
+           : txn_get(t, DB_PARTITIONS, name_key_bytes(&k), &v);
 }
 
 /* May item i of a sorted list be lone? Only if it is the one of its partition,
@@ -124,7 +125,7 @@ static bool may_be_lone(const additions *x, lone **list, size_t n, size_t i) {
   respool_bytes name = a->of.name;
   return a->n == 1 && (i == 0 || !is_same(list[i - 1]->name, name)) &&
          (i + 1 == n || !is_same(list[i + 1]->name, name)) &&
-         !partition_loaded(x->q->parted, name) && !has_record(x->t, x->q, name);
+         !has_record(x->t, x->q, name);
 }
 
 /* Only where nothing bounds partitions, so that nobody has to look at one
@@ -170,7 +171,6 @@ void partitions_push(txn *t, queue *q, const append_req *r, uint64_t first,
   additions x = {.t = t, .q = q, .priority = r->priority, .waits = waits};
   item i;
   if (!partitions_of(t, q)) return;
-  end_items(t, q);
   for (uint64_t id = first; builder_next_item(r->builder, &c, &i); id++)
     if (i.partition.size) note_addition(&x, i.partition, id);
   add_lones(&x);
@@ -186,10 +186,19 @@ static bool counts_waiting(enum count c) {
   return c == COUNT_SCHEDULED || c == COUNT_RETRYING;
 }
 
-/* An item of this partition and priority goes from one state to another. */
+/* The partition of an item, which is lone if there is no record of it. */
+static partition *partition_of(txn *t, queue *q, const lone *i,
+                               enum count from) {
+  if (from == COUNT_NONE) return partition_make(t, q, i->name);
+  partition *p = load(t, q, i->name);
+  if (p && !p->number) take_over_lone(t, q, p, i);
+  return p;
+}
+
+/* An item goes from one state to another. */
 static void move(txn *t, queue *q, const lone *i, enum count from,
                  enum count to, bool solo) {
-  partition *p = partition_make(t, q, i->name);
+  partition *p = partition_of(t, q, i, from);
   partition_line *x = p ? partition_line_make(t, q, p, i->priority) : NULL;
   if (!x) return;
   bool listed = p->lone != i->id;
@@ -206,64 +215,30 @@ static void move(txn *t, queue *q, const lone *i, enum count from,
   partition_line_up(t, q, p);
 }
 
-/* An item that ended. */
-typedef struct ending {
-  lone of;
-  enum count from;
-} ending;
-
-static void note_ending(txn *t, queue *q, lone x, enum count from) {
-  partition_set *s = q->parted;
-  if (!array_grow(&s->ending, s->n_ending, 1, &s->cap_ending,
-                  sizeof *s->ending))
-    txn_fail(t, RESPOOL_NOMEM);
-  else
-    txn_fail(t, arena_copy(&s->memory, x.name, &x.name));
-  if (!t->rc) s->ending[s->n_ending++] = (ending){x, from};
-  queue_changed(t, q);
-}
-
-/* Those that ended leave: lone ones their groups, all in one go, the others
-   their partitions. */
-static void end_items(txn *t, queue *q) {
-  partition_set *s = q->parted;
-  size_t n = s->n_ending;
-  if (!n || t->rc) return;
-  lone **list = arena_alloc(&s->memory, n * sizeof *list);
-  if (!list) {
-    txn_fail(t, RESPOOL_NOMEM);
-    return;
-  }
-  for (size_t i = 0; i < n; i++) list[i] = &s->ending[i].of;
-  s->n_ending = 0;
-  lones_sort(list, n);
-  lones_remove(t, q, list, n);
-  for (size_t i = 0; i < n && !t->rc; i++) {
-    const ending *e = &s->ending[i];
-    q->n_partitions -= e->of.found;
-    if (!e->of.found) move(t, q, &e->of, e->from, COUNT_NONE, false);
+static void end_item(txn *t, queue *q, const lone *x, enum count from) {
+  if (has_record(t, q, x->name)) {
+    move(t, q, x, from, COUNT_NONE, false);
+  } else {
+    lones_end(t, q);
+    q->n_partitions--;
   }
 }
 
 void partition_move(txn *t, queue *q, const line *l, const respool_item *i,
                     enum count from, enum count to) {
   lone x = {i->about->partition, i->id, l->priority, false};
-  bool solo = l->space == SPACE_PARTED_SOLO;
   if (from == to || !x.name.size || !partitions_of(t, q)) return;
-  bool may_be_lone = to == COUNT_NONE && !solo && q->n_lones &&
-                     !config_bounds_partitions(&q->config) &&
-                     !partition_loaded(q->parted, x.name);
-  if (may_be_lone)
-    note_ending(t, q, x, from);
+  if (to == COUNT_NONE)
+    end_item(t, q, &x, from);
   else
-    move(t, q, &x, from, to, solo);
+    move(t, q, &x, from, to, l->space == SPACE_PARTED_SOLO);
 }
 
 void partition_end_given(txn *t, queue *q, const line *l,
                          const respool_item *i) {
   lone x = {i->about->partition, i->id, l->priority, false};
   if (l->space == SPACE_PARTED && x.name.size && partitions_of(t, q))
-    note_ending(t, q, x, COUNT_NONE);
+    end_item(t, q, &x, COUNT_NONE);
 }
 
 /* ---- items by themselves ------------------------------------------------ */
@@ -347,10 +322,10 @@ static void store(txn *t, queue *q, partition *p) {
 }
 
 static void store_all(txn *t, queue *q) {
-  end_items(t, q);
   turns_store(t, q);
   for (partition *p = q->parted->first; p && !t->rc; p = p->later)
     if (p->dirty && p->number) store(t, q, p);
+  runs_trim(t, q);
 }
 
 void partitions_store(txn *t) {
@@ -358,8 +333,9 @@ void partitions_store(txn *t) {
     if (q->parted) store_all(t, q);
 }
 
-void partitions_forget(txn *t) {
+void partitions_forget(txn *t, bool committed) {
   for (queue *q = t->queues; q; q = q->next) partition_set_free(q);
+  if (t->write) lones_settle(t, committed);
 }
 
 bool partitions_drop(txn *t, queue *q, size_t limit) {
@@ -369,6 +345,7 @@ bool partitions_drop(txn *t, queue *q, size_t limit) {
   respool_bytes k, v;
   if (q->parted) store_all(t, q); /* what the items' end has changed */
   partition_set_free(q);
+  q->n_runs = 0;
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     while (txn_seek(t, tables[i], name_key_bytes(&prefix), &k, &v) &&
            k.size >= prefix.n && !memcmp(k.data, prefix.b, prefix.n)) {

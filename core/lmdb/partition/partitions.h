@@ -49,6 +49,6 @@ bool partitions_drop(txn *t, queue *q, size_t limit);
 
 /* Stores what has changed, and forgets what was loaded. */
 void partitions_store(txn *t);
-void partitions_forget(txn *t);
+void partitions_forget(txn *t, bool committed);
 
 #endif

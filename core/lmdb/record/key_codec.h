@@ -69,6 +69,7 @@ name_key window_key(uint32_t queue, int64_t until, respool_bytes name);
 #define partition_key unique_key
 #define partition_due_key window_key
 #define partition_due_read window_key_read
+#define lone_key window_key /* with the number of a run */
 
 /* A list of ids of a partition, in `partition_items`. */
 typedef struct ids_key {

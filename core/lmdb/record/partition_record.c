@@ -19,7 +19,6 @@ void partition_set_free(queue *q) {
   arena_free(&s->memory);
   free(s->buckets);
   free(s->given);
-  free(s->ending);
   packer_free(&s->record);
   free(s);
   q->parted = NULL;

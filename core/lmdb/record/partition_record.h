@@ -63,8 +63,6 @@ typedef struct partition_set {
   partition *first, **end;
   partition_turn *given; /* to be stored */
   size_t n_given, cap_given;
-  struct ending *ending; /* items that leave, when the partitions are used */
-  size_t n_ending, cap_ending;
   packer record; /* the one being made */
 } partition_set;
 

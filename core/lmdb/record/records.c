@@ -5,6 +5,7 @@
  */
 #include "lmdb/record/records.h"
 
+#include "base/array.h"
 #include "record/fields.h"
 
 #include <stdlib.h>
@@ -145,8 +146,19 @@ static void priorities_unpack(unpacker *u, queue *q) {
   q->n_priorities = n;
 }
 
+static void runs_pack(packer *p, const queue *q) {
+  pack_array(p, q->n_runs);
+  for (size_t i = 0; i < q->n_runs; i++) {
+    pack_array(p, 4);
+    pack_uint(p, q->runs[i].number);
+    pack_uint(p, q->runs[i].first);
+    pack_uint(p, q->runs[i].last);
+    pack_uint(p, q->runs[i].n);
+  }
+}
+
 void queue_pack(packer *p, const queue *q) {
-  record_begin(p, 14);
+  record_begin(p, 15);
   pack_uint(p, q->id);
   pack_bool(p, q->paused);
   config_pack(p, &q->config);
@@ -166,6 +178,24 @@ void queue_pack(packer *p, const queue *q) {
   pack_uint(p, q->n_partitions);
   pack_uint(p, q->next_partition);
   pack_uint(p, q->n_lones);
+  runs_pack(p, q);
+}
+
+static void runs_unpack(unpacker *u, queue *q) {
+  size_t n = unpack_array(u);
+  if (u->rc || !n) return;
+  if (!array_grow(&q->runs, 0, n, &q->cap_runs, sizeof *q->runs)) {
+    u->rc = RESPOOL_NOMEM;
+    return;
+  }
+  for (; q->n_runs < n && !u->rc; q->n_runs++) {
+    lone_run *r = &q->runs[q->n_runs];
+    unpack_expect(u, unpack_array(u) == 4);
+    r->number = unpack_uint(u);
+    r->first = unpack_uint(u);
+    r->last = unpack_uint(u);
+    r->n = unpack_uint(u);
+  }
 }
 
 static void queue_flow_unpack(unpacker *u, queue *q) {
@@ -180,8 +210,10 @@ static void queue_flow_unpack(unpacker *u, queue *q) {
 void queue_clear(queue *q) {
   free(q->priorities);
   free(q->flow);
+  free(q->runs);
   q->priorities = NULL;
   q->flow = NULL;
+  q->runs = NULL;
 }
 
 /* Those without partitions are older. */
@@ -189,7 +221,7 @@ int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   unpacker u;
   const uint8_t *head = b.data;
   bool older = b.size > 0 && head[0] == 0x80 + 12;
-  open_record(&u, DB_QUEUES, k, b, older ? 11 : 14);
+  open_record(&u, DB_QUEUES, k, b, older ? 11 : 15);
   q->id = (uint32_t)unpack_uint(&u);
   q->paused = unpack_bool(&u);
   config_unpack(&u, &q->config);
@@ -204,6 +236,7 @@ int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   q->n_partitions = older ? 0 : unpack_uint(&u);
   q->next_partition = older ? 0 : unpack_uint(&u);
   q->n_lones = older ? 0 : unpack_uint(&u);
+  if (!older) runs_unpack(&u, q);
   return u.rc;
 }
 

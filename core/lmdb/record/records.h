@@ -26,6 +26,13 @@ typedef struct priority_state {
 /* The unsettled items of a priority. */
 uint64_t priority_items(const priority_state *l);
 
+/* A run of lone items: see partition/lone_runs.h. */
+typedef struct lone_run {
+  uint64_t number;
+  uint64_t first, last; /* ids */
+  uint64_t n;           /* items, some of which may have ended */
+} lone_run;
+
 /* A queue: its policy, state and counters. */
 typedef struct queue {
   struct queue *next;
@@ -48,6 +55,8 @@ typedef struct queue {
   flow *flow; /* or NULL: nothing has happened in it */
   uint64_t n_partitions, next_partition; /* with lone items, and a number */
   uint64_t n_lones; /* partitions that are but a lone item */
+  lone_run *runs;   /* by their ids */
+  size_t n_runs, cap_runs;
   struct partition_set *parted; /* those loaded, and their turns; or NULL */
 } queue;
 

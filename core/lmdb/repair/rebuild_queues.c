@@ -405,7 +405,7 @@ static void rebuild_queue(salvage *s, queue *q) {
   each_space(&r, look_into);
   each_place(&r, mend_claims);
   each_space(&r, cover_segment);
-  q->n_partitions = q->n_lones = 0;
+  q->n_partitions = q->n_lones = q->n_runs = 0;
   each_space(&r, note_partitions);
   q->bytes = 0;
   each_space(&r, count_segment);

@@ -55,7 +55,7 @@ int unit_commit(txn *t) {
   size_t number = txn_number(t);
   int rc = txn_commit(t);
   journaled_end(t, rc);
-  partitions_forget(t);
+  partitions_forget(t, !rc);
   if (rc) {
     queues_free(t->queues);
     notices_drop(t->notices);
@@ -68,7 +68,7 @@ int unit_commit(txn *t) {
 }
 
 void unit_abort(txn *t) {
-  partitions_forget(t);
+  partitions_forget(t, false);
   if (t->write && !t->changes) /* are the states that were loaded current? */
     keep(t->env, t->queues, txn_number(t) - 1);
   else

@@ -41,7 +41,7 @@ enum db {
   DB_PARTITION_ITEMS, /* queue, partition, priority, kind, first id -> ids */
   DB_TURNS,        /* queue, priority, number -> names of partitions */
   DB_PARTITION_DUE, /* queue, at, name -> null */
-  DB_LONES,        /* queue, name -> lone items of neighbouring names */
+  DB_LONES,        /* queue, run, name -> lone items of a run */
   DB_COUNT
 };
 
@@ -116,6 +116,9 @@ struct lmdb_env {
   void *states;          /* kept by queue/unit.c, as of commit `states_txn` */
   size_t states_txn;
   void (*states_free)(void *states);
+  void *names; /* of partitions that may be there; kept by partition/lones.c, by
+                  whoever writes */
+  void (*names_free)(void *names);
   const env_beside *beside; /* or NULL */
   struct journal *journal;  /* NULL: none, in memory and read-only */
   bool started;             /* what is beside */
