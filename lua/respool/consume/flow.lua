@@ -67,6 +67,8 @@ end
 ---@field n integer outages in a row
 ---@field most_of integer the same of a partition
 ---@field of table<string, integer> outages in a row, of partitions
+---@field in_row boolean is there an outage in a row, of the queue or of a
+--- partition?
 ---@field off table<string, true>? partitions of which nothing more is to be
 --- tried before the next settle
 ---@field marks integer of the queue, when it was asked last
@@ -79,7 +81,7 @@ end
 function M.row(queue, config)
   return {
     queue = queue, most = config.breaker_failures, n = 0,
-    most_of = config.partition_breaker_failures, of = {},
+    most_of = config.partition_breaker_failures, of = {}, in_row = false,
     marks = queue.flow_marks, due = 0,
   }
 end
@@ -137,13 +139,6 @@ function M.is_off(row, batch, i)
   return partition and row.off[partition] or false
 end
 
--- Is there anything to ask breaks_off for?
----@param row respool.flow_row
----@return boolean
-function M.has_news(row)
-  return row.queue.flow_marks ~= row.marks or row.n > 0 or next(row.of) ~= nil
-end
-
 -- Notes that an item of a partition holds it, or is an outage.
 local function note_partition(row, partition, batch, i)
   local n = (row.of[partition] or 0) + 1
@@ -154,14 +149,7 @@ local function note_partition(row, partition, batch, i)
   end
 end
 
--- To be asked after each item: true when nothing more is to be tried, as the
--- queue is held or its breaker opens when this is settled. Where that is so of
--- the item's partition, the partition is off.
----@param row respool.flow_row
----@param batch respool.batch
----@param i integer
----@return boolean
-function M.breaks_off(row, batch, i)
+local function note_item(row, batch, i)
   local queue, partition = row.queue, batches.field(batch, i, PARTITION)
   if queue.flow_marks == row.marks then
     row.n = 0
@@ -173,6 +161,20 @@ function M.breaks_off(row, batch, i)
   if queue.flow_kind == outcome.HOLD then return not partition end
   row.n = row.n + 1
   return row.most > 0 and row.n >= row.most
+end
+
+-- To be asked after each item, if the queue's `flow_marks` are no more the
+-- row's `marks`, or an outage is `in_row`: true when nothing more is to be
+-- tried, as the queue is held or its breaker opens when this is settled. Where
+-- that is so of the item's partition, the partition is off.
+---@param row respool.flow_row
+---@param batch respool.batch
+---@param i integer
+---@return boolean
+function M.breaks_off(row, batch, i)
+  local breaks = note_item(row, batch, i)
+  row.in_row = row.n > 0 or next(row.of) ~= nil
+  return breaks
 end
 
 

@@ -27,7 +27,9 @@ local xpcall = compat.xpcall
 
 local M = {}
 
-local LONG = 20000 -- microseconds of a handler, beside which a look is cheap
+-- Microseconds: of a handler, beside which a look into the store is cheap; and
+-- between looks whether others ask the work to stop, while items take less.
+local LONG, LOOK = 20000, 1000
 
 -- A traceback as far as the handler goes: what calls it is always the same.
 local function trim(trace)
@@ -44,14 +46,15 @@ function M.catcher(loop)
 end
 
 -- The clocks that time handlers, in microseconds: a manual clock gives its own
--- time, else observe() looks at the end for itself.
+-- time, else observe() looks at the end for itself. The third value is the time
+-- between looks whether to stop: by a manual clock none passes by itself.
 function M.clocks(store)
-  if not store.manual then return core.mono, nil end
+  if not store.manual then return core.mono, nil, LOOK end
   local handle = store.handle
   local function manual()
     return handle:closed() and 0 or handle:now() * 1e6
   end
-  return manual, manual
+  return manual, manual, 0
 end
 
 -- Whether the work is to end before the next item.
@@ -96,17 +99,16 @@ local function record_result(loop, it, ok, first, second)
   return false
 end
 
--- Passes on what the handler returned, noting how long it took with `n` items
--- since loop.started. The end of one call is the start of the next: to ask the
--- clock again for every item would cost as much as to deliver it.
-local function timed(loop, batch, n, ...)
+-- Notes how long a handler took with `n` items since loop.started. The end of
+-- one call is the start of the next: to ask the clock again for every item
+-- would cost as much as to deliver it.
+local function note_time(loop, batch, n)
   loop.started = observe(batch, n, loop.started, loop.stop and loop.stop())
-  return ...
 end
 
 local function call_untraced(loop, batch, it, payload, n)
-  local ok, a, b = timed(loop, batch, n,
-                         xpcall(loop.handler, loop.catch, payload, it))
+  local ok, a, b = xpcall(loop.handler, loop.catch, payload, it)
+  note_time(loop, batch, n)
   if ok and a == nil and b == nil then return true end -- as most do
   local well = record_result(loop, it, ok, a, b)
   loop.started = loop.start()
@@ -125,24 +127,29 @@ local function traced(loop, event, serve, batch, ...)
   return well
 end
 
--- Calls the handler for `n` items that are one. True when it went well.
-local function call_handler(loop, batch, it, payload, n)
-  if not loop.tracer then
-    return call_untraced(loop, batch, it, payload, n)
-  end
+local function call_traced(loop, batch, it, payload, n)
   return traced(loop, { items = n, item = it, headers = it.headers },
                 call_untraced, batch, it, payload, n)
 end
 
+-- The function call(loop, batch, item, payload, n) that calls the handler for
+-- `n` items that are one: true when it went well.
+function M.caller(tracer)
+  return tracer and call_traced or call_untraced
+end
+
+-- Serves an item. True when its handler went well.
 local function serve_item(loop, batch, i)
   local payload, problem, reason = loop.read(batch, i)
   local it = new_item(batch, i, payload)
-  if closing.is_immediate(loop.queue.store) then return false end -- by a codec
-  if payload == nil then
+  if loop.queue.stops ~= loop.stops
+     and closing.is_immediate(loop.queue.store) then
+    return false -- by a codec
+  elseif payload == nil then
     decide.undecodable(loop.queue, it, problem, reason)
     return false
   end
-  return call_handler(loop, batch, it, payload, 1)
+  return loop.call(loop, batch, it, payload, 1)
 end
 
 -- In strict order nothing may follow an item that is not done.
@@ -162,43 +169,59 @@ local function is_cut_off(loop, batch, i)
 end
 M.is_cut_off = is_cut_off
 
--- Serves an item, unless it was cancelled; false when no other is to be served.
-local function serve_one(loop, batch, i, cancelled)
-  local row, well = loop.row, cancelled or serve_item(loop, batch, i)
-  if loop.queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
-    return false
-  end
-  state_of(batch).handled = i
+local STOP, OFF, GONE = 1, 2, 3
+
+-- Why item `i` is not to be served, if it is not: the work is to stop, the
+-- item's partition is off, or the item was cancelled while the one before was
+-- in hand. The store is asked for that where something was cancelled by it, or
+-- where a look costs little beside what that one took.
+local function obstacle(loop, batch, i, cancelled)
+  if is_stopped(loop) then return STOP end
+  local gone = cancelled and held_by.is_gone(batch, i)
+  if loop.row.off and flow.is_off(loop.row, batch, i) then return OFF end
+  return gone and GONE or nil
+end
+
+-- Notes that item `i` was served; false when no other is to be.
+local function go_on(loop, state, batch, i, well)
+  local row = loop.row
+  state.handled = i
   loop.counts.items = loop.counts.items + 1
-  if flow.has_news(row) and flow.breaks_off(row, batch, i) then return false end
-  if not (loop.ordered or loop.parts_ordered) or not holds_up(batch, i, well)
-  then
-    return true
+  if loop.queue.flow_marks ~= row.marks or row.in_row then
+    if flow.breaks_off(row, batch, i) then return false end
   end
+  if not loop.strict or not holds_up(batch, i, well) then return true end
   flow.put_off(row, batch, i)
   return not loop.ordered
 end
 
--- Calls the handler for one item after the other.
+-- Calls the handler for one item after the other. Between two of them it looks
+-- only at what shows that there may be an obstacle: an item costs little more
+-- than its handler.
 function M.items(loop, batch)
-  local store = loop.queue.store
-  local cancels = store.cancels
+  local queue, store, row = loop.queue, loop.queue.store, loop.row
+  local stops, cancels, state = loop.stops, store.cancels, state_of(batch)
   loop.started = loop.start()
-  local before = loop.started
+  local before, look_at, why = loop.started, loop.started, nil
   for i = 1, #batch do
-    if is_stopped(loop) then return end
-    -- An item that is not begun may have been cancelled while the one before
-    -- was in hand: the store is asked where something was cancelled here, or
-    -- where a look costs little beside what that one took.
-    local skipped = (store.cancels ~= cancels or loop.started - before >= LONG)
-      and held_by.is_gone(batch, i)
-    before = loop.started
-    if loop.row.off and flow.is_off(loop.row, batch, i) then
-      batches.mark(batch, i, outcome.RELEASE)
-      state_of(batch).handled = i
-    elseif not serve_one(loop, batch, i, skipped) then
-      return
+    local now = loop.started
+    if now >= look_at or queue.stops ~= stops or store.cancels ~= cancels
+       or row.off then
+      why = obstacle(loop, batch, i,
+                     store.cancels ~= cancels or now - before >= LONG)
+      look_at = now + loop.look
     end
+    before = now
+    if why == STOP then return end
+    if why == OFF then
+      batches.mark(batch, i, outcome.RELEASE)
+      state.handled = i
+    else
+      local well = why == GONE or serve_item(loop, batch, i)
+      if queue.stops ~= stops and is_cut_off(loop, batch, i) then return end
+      if not go_on(loop, state, batch, i, well) then return end
+    end
+    why = nil
   end
 end
 
@@ -215,7 +238,7 @@ end
 local function serve_group(loop, batch, group)
   local n = 1 + #batch_state.followers(batch, group.i)
   local it = new_item(batch, group.i, group.payload)
-  local well = call_handler(loop, batch, it, group.payload, n)
+  local well = loop.call(loop, batch, it, group.payload, n)
   if is_cut_off(loop, batch, group.i) then return false end
   if well and batches.kind(batch, group.i) == outcome.NONE then it:done() end
   loop.counts.items = loop.counts.items + n
@@ -253,8 +276,9 @@ end
 local function call_for_batch(loop, batch)
   local n = #batch
   loop.started = loop.start()
-  local well, explicit, err, trace, results = result_of(
-    loop, timed(loop, batch, n, xpcall(loop.handler, loop.catch, batch)))
+  local ok, a, b = xpcall(loop.handler, loop.catch, batch)
+  note_time(loop, batch, n)
+  local well, explicit, err, trace, results = result_of(loop, ok, a, b)
   loop.counts.items = loop.counts.items + n
   if closed(batch) or closing.is_immediate(loop.queue.store) then
     return well

@@ -102,13 +102,15 @@ local function new_loop(queue, handler, serve_with, o)
     parts_ordered = config.partition_ordered == 1,
     counts = new_counts(), unflushed = false, tracer = queue.store.tracer,
   }
+  loop.strict = loop.ordered or loop.parts_ordered
   loop.row = flow.row(queue, config)
   loop.merge = merge_batch.of_work(queue, o.merge, loop.ordered)
   loop.size = o.batch or loop.ordered and ORDERED_BATCH
     or queue.batch_size or loop.merge and MERGE_BATCH or 1
   loop.adapts = not o.batch and not loop.ordered
   loop.read, loop.catch = item.reader(queue), serve.catcher(loop)
-  loop.start, loop.stop = serve.clocks(queue.store)
+  loop.call = serve.caller(loop.tracer)
+  loop.start, loop.stop, loop.look = serve.clocks(queue.store)
   loop.ends = o.seconds and queue.store.handle:now() + o.seconds
   return loop
 end
