@@ -213,3 +213,19 @@ describe("a process of the same number in another container", function()
     assert.equal("open\n", third:output())
   end)
 end)
+
+-- The map was made smaller for a store that was there, not for a new one.
+it("a store is made and opened where address space is scarce", function()
+  local dir = helper.dir()
+  helper.write(dir .. "/main.lua", [[
+    for i = 1, 2 do
+      local store = assert(require "respool".open(arg[1]))
+      assert(store:queue "orders":push(i))
+      print(store:queue "orders":length().ready)
+      assert(store:close())
+    end
+  ]])
+  local said = helper.sh(("ulimit -v 16000000; %s %s/main.lua '%s' 2>&1")
+    :format(helper.lua(), dir, helper.location()))
+  assert.equal("1\n2", said)
+end)

@@ -215,28 +215,29 @@ static int make_fail(lmdb_env *e, int rc) {
   return txn_env_fail(e, "make", rc);
 }
 
-int txn_env_make(lmdb_env *e, const char *file,
-                 int (*look)(txn *t, bool fresh)) {
-  rights r;
-  rights_take(e->dirfd, &r);
-  int rc = make(e, file, look);
-  rights_return(&r);
-  if (rc) return make_fail(e, rc);
-  txn_env_close(e);
-  return 0;
-}
-
-int txn_env_make_open(lmdb_env *e, const char *file,
-                      int (*look)(txn *t, bool fresh)) {
+static int make_fitting(lmdb_env *e, const char *file,
+                        int (*look)(txn *t, bool fresh)) {
   rights r;
   int rc;
-  e->unsynced = true;
   rights_take(e->dirfd, &r);
   do
     rc = make(e, file, look);
   while (try_smaller(e, rc));
   rights_return(&r);
   return rc ? make_fail(e, rc) : 0;
+}
+
+int txn_env_make(lmdb_env *e, const char *file,
+                 int (*look)(txn *t, bool fresh)) {
+  int rc = make_fitting(e, file, look);
+  if (!rc) txn_env_close(e);
+  return rc;
+}
+
+int txn_env_make_open(lmdb_env *e, const char *file,
+                      int (*look)(txn *t, bool fresh)) {
+  e->unsynced = true;
+  return make_fitting(e, file, look);
 }
 
 /* Is there a meta page of LMDB's? Its magic number comes after its head, the
