@@ -250,7 +250,7 @@ end
 -- Asks the running work of this handle to end: the item in hand is finished,
 -- the rest of its batch released.
 function Queue:stop()
-  self.stops = self.stops + 1
+  self.stops, self.store.news = self.stops + 1, self.store.news + 1
   timing.wake()
 end
 
@@ -424,7 +424,8 @@ function Queue:cancel(name)
     self, items.named(CANCEL, name), function(id)
       return self.handle:item_cancel(id)
     end)
-  self.store.cancels = (self.store.cancels or 0) + 1
+  local store = self.store
+  store.cancels, store.news = store.cancels + 1, store.news + 1
   return ok, message, code
 end
 

@@ -42,7 +42,9 @@ local M = {}
 ---@field private queues_open table<respool.queue, true> weak
 ---@field private dropped_at number? when the log was told of removed dead
 --- letters last
----@field private cancels integer? items that queues of it have cancelled
+---@field private cancels integer items that queues of it have cancelled
+---@field private news integer rises with what work in hand is to see before its
+--- next item: a stop, a cancel, a mark that bears on the flow
 ---@field private sample_at number? when the next sample of figures is due
 ---@field private buffered boolean? whether a queue of it was opened with a
 --- buffer
@@ -161,7 +163,7 @@ function M.open(path, given)
     serving = weak(), hooks = weak(), past = {}, refused = {},
     batches = weak(), queues_open = weak(), transactions = weak(),
     background = {}, tick_payloads = {}, on_error = o.on_error, log = log_of(o),
-    tracer = o.tracer, traces = o.tracer and weak(),
+    tracer = o.tracer, traces = o.tracer and weak(), cancels = 0, news = 0,
   }, Store)
 end
 

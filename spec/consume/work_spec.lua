@@ -438,6 +438,20 @@ describe("queue:stop", function()
     assert.equal(1, counts.done)
   end)
 
+  -- Between items that take less than a millisecond it is not asked each time.
+  it("may be asked for by a signal, in the middle of a batch", function()
+    local q = assert(assert(helper.open(helper.location())):queue "orders")
+    q:push_many(helper.range(20))
+    local seen = 0
+    function q.signal() return seen >= 5 end
+    local counts = assert(q:work(function()
+      seen = seen + 1
+      core.process.nap(0.002)
+    end, { batch = 20 }))
+    assert.equal(5, counts.done)
+    assert.equal(15, q:length().ready)
+  end)
+
   it("is what closing the store does", function()
     local q = queue { 1, 2, 3 }
     local path = q.store.path

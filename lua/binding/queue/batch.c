@@ -15,6 +15,18 @@ static respool_batch *batch(lua_State *L) {
   return lhandle_object(L, 1, LBATCH);
 }
 
+/* The handle at index 1, for functions that are called for each item: their
+   first upvalue is the type, so that nothing needs to be looked up. */
+static handle *quick_handle(lua_State *L) {
+  handle *h = lua_touserdata(L, 1);
+  bool ours = h && lua_getmetatable(L, 1);
+  if (ours) {
+    ours = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+  }
+  return ours ? h : luaL_checkudata(L, 1, LBATCH);
+}
+
 static void free_batch(void *l) {
   respool_batch_free(l);
 }
@@ -64,14 +76,19 @@ static int batch_bytes(lua_State *L) {
   return 1;
 }
 
+/* Is it CBOR, of no more than the bytes at `index`, if there are any? */
+static bool is_plain(lua_State *L, int index, const respool_item *it) {
+  bool bounded = !lua_isnoneornil(L, index);
+  return !it->about->codec.size &&
+         !(bounded && it->body.size > (size_t)lua_tointeger(L, index));
+}
+
 /* payload(batch, i, most): the payload, or nil and why it cannot be decoded;
    nil alone where the codec is another than CBOR, or there are more bytes than
    `most`, if that is given. */
 static int batch_payload(lua_State *L) {
   const respool_item *it = item(L);
-  bool bounded = !lua_isnoneornil(L, 3);
-  if (it->about->codec.size ||
-      (bounded && it->body.size > (size_t)lua_tointeger(L, 3))) {
+  if (!is_plain(L, 3, it)) {
     lua_pushnil(L);
     return 1;
   }
@@ -79,6 +96,32 @@ static int batch_payload(lua_State *L) {
     return 1;
   lua_pushnil(L);
   lua_insert(L, -2);
+  return 2;
+}
+
+/* deliver(batch, i, most, type): the payload, and the item, { batch, i, false,
+   payload } of that type; nil where payload() says that. */
+static int batch_deliver(lua_State *L) {
+  const handle *h = quick_handle(L);
+  const respool_batch *l = h->open ? h->object : batch(L);
+  const respool_item *it = respool_batch_item(l, item_number(L, l));
+  lua_settop(L, 4);
+  if (!is_plain(L, 3, it) ||
+      ldecode_value(L, it->body.data, it->body.size) != 0) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_createtable(L, 4, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, 6, 1);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, 6, 2);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, 6, 3);
+  lua_pushvalue(L, 5);
+  lua_rawseti(L, 6, 4);
+  lua_pushvalue(L, 4);
+  lua_setmetatable(L, 6);
   return 2;
 }
 
@@ -335,7 +378,7 @@ static int batch_lost(lua_State *L) {
    and it ended now. Returns when it ended. The batch may have been closed
    meanwhile. */
 static int batch_observe(lua_State *L) {
-  respool_batch *l = ((handle *)luaL_checkudata(L, 1, LBATCH))->object;
+  respool_batch *l = quick_handle(L)->object;
   lua_Integer n = luaL_checkinteger(L, 2);
   double ended = lua_isnoneornil(L, 4) ? (double)respool_mono()
                                        : luaL_checknumber(L, 4);
@@ -389,10 +432,15 @@ static const luaL_Reg FUNCTIONS[] = {
   { "settle", batch_settle },
   { "lost", batch_lost },
   { "refused", batch_refused },
-  { "observe", batch_observe },
   { "extend", batch_extend },
   { "keep", batch_keep },
   { "unkeep", batch_unkeep },
+  { NULL, NULL }
+};
+
+static const luaL_Reg QUICK[] = {
+  { "deliver", batch_deliver },
+  { "observe", batch_observe },
   { NULL, NULL }
 };
 
@@ -422,6 +470,11 @@ void lbatch_open(lua_State *L) {
   lua_pushcfunction(L, batch_length);
   lua_setfield(L, -2, "__len");
   lua_getfield(L, -1, "__index");
+  for (const luaL_Reg *f = QUICK; f->name; f++) {
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, f->func, 1);
+    lua_setfield(L, -2, f->name);
+  }
   push_fields(L);
   lua_pushcclosure(L, batch_field, 1);
   lua_setfield(L, -3, "field");

@@ -56,6 +56,7 @@ end
 function M.count(queue, mark)
   if not mark.outage and mark.kind ~= outcome.HOLD then return end
   queue.flow_marks, queue.flow_kind = queue.flow_marks + 1, mark.kind
+  queue.store.news = queue.store.news + 1
 end
 
 
@@ -163,10 +164,16 @@ local function note_item(row, batch, i)
   return row.most > 0 and row.n >= row.most
 end
 
--- To be asked after each item, if the queue's `flow_marks` are no more the
--- row's `marks`, or an outage is `in_row`: true when nothing more is to be
--- tried, as the queue is held or its breaker opens when this is settled. Where
--- that is so of the item's partition, the partition is off.
+-- Is there anything to ask breaks_off for?
+---@param row respool.flow_row
+---@return boolean
+function M.has_news(row)
+  return row.in_row or row.queue.flow_marks ~= row.marks
+end
+
+-- To be asked after each item: true when nothing more is to be tried, as the
+-- queue is held or its breaker opens when this is settled. Where that is so of
+-- the item's partition, the partition is off.
 ---@param row respool.flow_row
 ---@param batch respool.batch
 ---@param i integer

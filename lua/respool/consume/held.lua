@@ -36,7 +36,7 @@ end
 function M.is_gone(batch, i)
   if batches.settled(batch, i) then return false end
   local state = batch_state.of(batch)
-  local queue, cancels = state.queue, state.queue.store.cancels or 0
+  local queue, cancels = state.queue, state.queue.store.cancels
   local now = timing.time(queue.store)
   local looks = state.looks or {}
   state.looks = looks

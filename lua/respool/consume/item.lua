@@ -49,8 +49,11 @@ local M = {}
 local Item = {}
 local Methods = {}
 
+M.type = Item
+
 -- The item's slots: batch, number, the place of the handler of a fan-out or
--- chain that is running, the payload once it is decoded.
+-- chain that is running, the payload once it is decoded. The core makes items
+-- too, with their payloads.
 ---@param batch userdata
 ---@param i integer
 ---@param payload any
@@ -111,6 +114,14 @@ end
 function M.reader(queue)
   local read = decoder(queue)
   return queue.version and upgrade.reader(queue, read) or read
+end
+
+
+-- Whether the core alone can read the payloads of this queue.
+---@param queue respool.queue
+---@return boolean
+function M.is_plain(queue)
+  return queue.codec.native and not queue.version
 end
 
 

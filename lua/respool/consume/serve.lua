@@ -8,6 +8,7 @@
 local batch_of = require "respool.consume.batch"
 local batch_state = require "respool.consume.batch_state"
 local closing = require "respool.observe.closing"
+local codec = require "respool.support.codec"
 local compat = require "respool.support.compat"
 local core = require "respool.core"
 local decide = require "respool.consume.decide"
@@ -22,7 +23,7 @@ local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 local state_of, closed, new_item = batch_state.of, batches.closed, item.new
-local observe = batches.observe
+local deliver, observe, item_type = batches.deliver, batches.observe, item.type
 local xpcall = compat.xpcall
 
 local M = {}
@@ -103,7 +104,9 @@ end
 -- one call is the start of the next: to ask the clock again for every item
 -- would cost as much as to deliver it.
 local function note_time(loop, batch, n)
-  loop.started = observe(batch, n, loop.started, loop.stop and loop.stop())
+  local began = loop.started
+  loop.started = observe(batch, n, began, loop.stop and loop.stop())
+  loop.took = loop.started - began
 end
 
 local function call_untraced(loop, batch, it, payload, n)
@@ -138,18 +141,18 @@ function M.caller(tracer)
   return tracer and call_traced or call_untraced
 end
 
--- Serves an item. True when its handler went well.
+-- Serves item `i`. Returns its number, and whether its handler went well.
 local function serve_item(loop, batch, i)
   local payload, problem, reason = loop.read(batch, i)
   local it = new_item(batch, i, payload)
   if loop.queue.stops ~= loop.stops
      and closing.is_immediate(loop.queue.store) then
-    return false -- by a codec
+    return i, false -- by a codec
   elseif payload == nil then
     decide.undecodable(loop.queue, it, problem, reason)
-    return false
+    return i, false
   end
-  return loop.call(loop, batch, it, payload, 1)
+  return i, loop.call(loop, batch, it, payload, 1)
 end
 
 -- In strict order nothing may follow an item that is not done.
@@ -169,59 +172,81 @@ local function is_cut_off(loop, batch, i)
 end
 M.is_cut_off = is_cut_off
 
-local STOP, OFF, GONE = 1, 2, 3
-
--- Why item `i` is not to be served, if it is not: the work is to stop, the
--- item's partition is off, or the item was cancelled while the one before was
--- in hand. The store is asked for that where something was cancelled by it, or
--- where a look costs little beside what that one took.
-local function obstacle(loop, batch, i, cancelled)
-  if is_stopped(loop) then return STOP end
-  local gone = cancelled and held_by.is_gone(batch, i)
-  if loop.row.off and flow.is_off(loop.row, batch, i) then return OFF end
-  return gone and GONE or nil
-end
-
--- Notes that item `i` was served; false when no other is to be.
-local function go_on(loop, state, batch, i, well)
-  local row = loop.row
-  state.handled = i
-  loop.counts.items = loop.counts.items + 1
-  if loop.queue.flow_marks ~= row.marks or row.in_row then
-    if flow.breaks_off(row, batch, i) then return false end
+-- Notes that item `i` was served, and went well or not; false when no other is
+-- to be.
+local function note_served(loop, batch, i, well)
+  local queue, row = loop.queue, loop.row
+  if queue.stops ~= loop.stops and is_cut_off(loop, batch, i) then
+    return false
   end
+  state_of(batch).handled = i
+  loop.counts.items = loop.counts.items + 1
+  if flow.has_news(row) and flow.breaks_off(row, batch, i) then return false end
   if not loop.strict or not holds_up(batch, i, well) then return true end
   flow.put_off(row, batch, i)
   return not loop.ordered
 end
 
--- Calls the handler for one item after the other. Between two of them it looks
--- only at what shows that there may be an obstacle: an item costs little more
--- than its handler.
+-- When to look between two items, at the latest, whether another may follow.
+local function next_look(loop)
+  local row, cancels = loop.row, loop.queue.store.cancels
+  local always = loop.strict or row.in_row or row.off or cancels ~= loop.cancels
+  return always and loop.started or loop.started + loop.look
+end
+
+-- Serves the items from `i` to `n`, until one does not go well or there may be
+-- something to look for. Returns the last one, which note_served() is to hear
+-- of, and whether it went well. What lies within the loop is the cost of every
+-- item beside its handler.
+local function serve_many(loop, batch, i, n)
+  local handler, catch, stop = loop.handler, loop.catch, loop.stop
+  local store, state, counts = loop.queue.store, state_of(batch), loop.counts
+  local news, at_once = store.news, codec.at_once
+  local began, look_at, well = loop.started, next_look(loop), true
+  while true do
+    local payload, it = deliver(batch, i, at_once, item_type)
+    if payload == nil then
+      loop.started = began
+      return serve_item(loop, batch, i)
+    end
+    local ok, a, b = xpcall(handler, catch, payload, it)
+    local ended = observe(batch, 1, began, stop and stop())
+    local took = ended - began
+    if not ok or a ~= nil or b ~= nil then
+      well, ended = record_result(loop, it, ok, a, b), loop.start()
+    end
+    began = ended
+    if i == n or not well or began >= look_at or store.news ~= news then
+      loop.started, loop.took = began, took
+      return i, well
+    end
+    state.handled, counts.items = i, counts.items + 1
+    i = i + 1
+  end
+end
+
+-- Calls the handler for one item after the other. An item that is not begun may
+-- have been cancelled while the one before was in hand: the store is asked
+-- where something was cancelled here, or where a look costs little beside what
+-- that one took.
 function M.items(loop, batch)
-  local queue, store, row = loop.queue, loop.queue.store, loop.row
-  local stops, cancels, state = loop.stops, store.cancels, state_of(batch)
-  loop.started = loop.start()
-  local before, look_at, why = loop.started, loop.started, nil
-  for i = 1, #batch do
-    local now = loop.started
-    if now >= look_at or queue.stops ~= stops or store.cancels ~= cancels
-       or row.off then
-      why = obstacle(loop, batch, i,
-                     store.cancels ~= cancels or now - before >= LONG)
-      look_at = now + loop.look
-    end
-    before = now
-    if why == STOP then return end
-    if why == OFF then
+  local i, n, row, store = 1, #batch, loop.row, loop.queue.store
+  local serve = loop.plain and serve_many or serve_item
+  loop.started, loop.took, loop.cancels = loop.start(), 0, store.cancels
+  while i <= n do
+    if is_stopped(loop) then return end
+    if row.off and flow.is_off(row, batch, i) then
       batches.mark(batch, i, outcome.RELEASE)
-      state.handled = i
+      state_of(batch).handled = i
     else
-      local well = why == GONE or serve_item(loop, batch, i)
-      if queue.stops ~= stops and is_cut_off(loop, batch, i) then return end
-      if not go_on(loop, state, batch, i, well) then return end
+      local well = true
+      local ask = store.cancels ~= loop.cancels or loop.took >= LONG
+      if not (ask and held_by.is_gone(batch, i)) then
+        i, well = serve(loop, batch, i, n)
+      end
+      if not note_served(loop, batch, i, well) then return end
     end
-    why = nil
+    i = i + 1
   end
 end
 

@@ -103,6 +103,7 @@ local function new_loop(queue, handler, serve_with, o)
     counts = new_counts(), unflushed = false, tracer = queue.store.tracer,
   }
   loop.strict = loop.ordered or loop.parts_ordered
+  loop.plain = item.is_plain(queue) and not loop.tracer
   loop.row = flow.row(queue, config)
   loop.merge = merge_batch.of_work(queue, o.merge, loop.ordered)
   loop.size = o.batch or loop.ordered and ORDERED_BATCH
