@@ -130,9 +130,12 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
   workers.js schedules.js replays.js store.js uplot.js uplot.css uplot.LICENSE
 
 EXAMPLES = lifecycle
+JOURNAL_SPECS = $(patsubst %,journal_%,items applying opening failing looking \
+  several)
 SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
   buffers wait fork flushes writer opener other_build migration reader brim \
-  journal seam libpq_abi postgres_verbs postgres_model postgres_cut
+  seam libpq_abi postgres_verbs postgres_model postgres_cut \
+  $(JOURNAL_SPECS)
 FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
   partitions journal_kill journal_work journal_replay
 FAULTS = power kills storms flows journal calls worlds postgres
@@ -296,7 +299,8 @@ $(BUILD)/spec/other_build: spec/c/lmdb/other_build.c $(OTHER) $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 STAND_IN = spec/fault/journal/stand_in.c $(BUILD)/core.a
-$(BUILD)/spec/journal: spec/c/lmdb/journal.c $(STAND_IN)
+$(BUILD)/spec/journal_%: spec/c/lmdb/journal/%.c spec/c/lmdb/journal/kit.c \
+  $(STAND_IN)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
 # The verbs on an engine of the specs: no LMDB in it.
@@ -482,7 +486,7 @@ lint:
 	@luacheck -q lua bin/respool spec examples bench contrib doc
 	@for c in $(CORE:%=core/%.c) $(JSON:%=core/json/%.c) \
 	    $(EXAMPLES:%=examples/%.c) \
-	    spec/c/*.c spec/c/*/*.c spec/fault/*.c \
+	    spec/c/*.c spec/c/*/*.c spec/c/lmdb/journal/*.c spec/fault/*.c \
 	    $(filter-out %/failing_lua.c,$(wildcard spec/fault/*/*.c)) \
 	    bench/subjects/*.c; do \
 	  $(call check,$$c,) || exit; done
@@ -527,11 +531,11 @@ run-asan: lua5.4 $(PROGRAMS) $(BUILD)/spec/fault/migrate
 LIBASAN = $(shell $(CC) -print-file-name=libasan.so)
 OURS = respool/(core|json).so|lua/binding/|core/.*\.c|liblmdb|libcbor|libjansson
 run-tsan: $(BUILD)/spec/threads $(BUILD)/spec/tickets $(BUILD)/spec/buffers \
-          $(BUILD)/spec/journal
+          $(JOURNAL_SPECS:%=$(BUILD)/spec/%)
 	$(BUILD)/spec/threads
 	$(BUILD)/spec/tickets
 	$(BUILD)/spec/buffers
-	$(BUILD)/spec/journal
+	@for p in $(JOURNAL_SPECS); do $(BUILD)/spec/$$p || exit; done
 
 lib = $(DESTDIR)$(LIBDIR)
 share = $(DESTDIR)$(PREFIX)/share

@@ -15,7 +15,8 @@
 
 #include "respool.h"
 
-static atomic_int wrong;
+/* Weak: one for all files of a program. */
+__attribute__((weak)) atomic_int wrong;
 
 #define HOLDS(x) ((x) ? (void)0 : holds_not(#x, __FILE__, __LINE__))
 
