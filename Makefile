@@ -132,10 +132,11 @@ WEB = index.html style.css icon.svg main.js api.js dom.js format.js chart.js \
 EXAMPLES = lifecycle
 JOURNAL_SPECS = $(patsubst %,journal_%,items applying opening failing looking \
   several)
+POSTGRES_VERBS = $(patsubst %,postgres_%,take settle bounds races schema)
 SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
   buffers wait fork flushes writer opener other_build migration reader brim \
-  seam libpq_abi postgres_verbs postgres_model postgres_cut \
-  $(JOURNAL_SPECS)
+  seam libpq_abi postgres_model postgres_cut \
+  $(JOURNAL_SPECS) $(POSTGRES_VERBS)
 FAULT_C = recorder.so workload replay kill migrate schedule storm flow rate \
   partitions journal_kill journal_work journal_replay
 FAULTS = power kills storms flows journal calls worlds postgres
@@ -309,7 +310,8 @@ VERBS_O = $(filter-out $(BUILD)/core/lmdb/% $(BUILD)/core/postgres/% \
 $(BUILD)/spec/seam: spec/c/seam.c spec/c/memory_engine.c $(VERBS_O)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(filter-out -llmdb,$(LIBS)) -o $@
-KIT = spec/c/postgres/kit.c $(BUILD)/core.a
+KIT = $(patsubst %,spec/c/postgres/%.c,kit kit_settle) $(BUILD)/core.a
+$(POSTGRES_VERBS:%=$(BUILD)/spec/%): spec/c/postgres/verbs.c
 $(BUILD)/spec/postgres_%: spec/c/postgres/%.c $(KIT)
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@
@@ -478,7 +480,8 @@ docs: deps-docs lua5.4
 
 # Attacks on stores, one by one; FAULT=long makes them long.
 fault: all $(ATTACKS) $(FAILING) $(BUILD)/spec/reader $(BUILD)/spec/damage \
-  $(patsubst %,$(BUILD)/spec/%,libpq_abi postgres_verbs postgres_model postgres_cut)
+  $(patsubst %,$(BUILD)/spec/%,libpq_abi postgres_model postgres_cut \
+    $(POSTGRES_VERBS))
 	@BUILD=$(BUILD) spec/fault/run $(FAULTS)
 
 # Compilers with warnings as errors, and the Lua linter.

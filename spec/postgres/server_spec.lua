@@ -2,6 +2,8 @@
 -- What runs in the server, without the engine on top of it: verbs, races and
 -- plans in C programs, on a cluster of their own.
 
+local database = require "spec.helper.database"
+
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 
 local function run(command)
@@ -11,15 +13,11 @@ local function run(command)
   return said
 end
 
-local server = require "spec.helper.database".server
-
-local function installed()
-  return run("ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1") == "0\n"
-end
+local server = database.server
 
 describe("the server half of a store in PostgreSQL", function()
-  if not installed() then
-    pending("needs the package postgresql")
+  if not database.installed() then
+    pending "needs the package postgresql"
     return
   end
 
@@ -36,10 +34,12 @@ describe("the server half of a store in PostgreSQL", function()
     assert.equal("0\n", run(build .. "/spec/libpq_abi 2>&1"))
   end)
 
-  it("has the semantics of the verbs", function()
-    assert.equal("0\n", run(build .. "/spec/postgres_verbs '" .. url ..
-                            "' 2>&1"))
-  end)
+  for _, subject in ipairs { "take", "settle", "bounds", "races", "schema" } do
+    it("has the semantics of the verbs: " .. subject, function()
+      assert.equal("0\n", run(("%s/spec/postgres_%s '%s' 2>&1"):format(
+                              build, subject, url)))
+    end)
+  end
 
   it("keeps its invariants under eight connections", function()
     local said = run(build .. "/spec/postgres_model '" .. url ..

@@ -24,6 +24,10 @@ typedef struct kit {
 void kit_open(kit *k, const char *location, const char *schema, bool make);
 void kit_close(kit *k);
 
+/* The clock that is moved by hand, or null; ends the program with a line. */
+void kit_put_wall(const kit *k, values *v);
+void kit_die(const char *what);
+
 /* A policy in short; what is 0 is unlimited, or the default. */
 typedef struct kit_policy {
   bool ordered, drop_expired;

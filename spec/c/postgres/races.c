@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Several clients at a time, connections that are lost, a child of fork.
+ */
+#include "verbs.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+
+typedef struct racer {
+  kit k;
+  kit_batch b;
+  size_t n;
+  pthread_barrier_t *start;
+  int queue;
+} racer;
+
+static void *race_take(void *arg) {
+  racer *r = arg;
+  pthread_barrier_wait(r->start);
+  r->n = kit_take_items(&r->k, r->queue, 10, NULL, &r->b) ? 0 : r->b.n;
+  return NULL;
+}
+
+static void of_two_that_take_one_gets_it(void) {
+  static racer r[2];
+  kit_queue q = queue_of(NULL);
+  pthread_barrier_t start;
+  int none = 0, both = 0;
+  pthread_barrier_init(&start, NULL, 2);
+  for (int i = 0; i < 2; i++) {
+    kit_open(&r[i].k, location, schema, false);
+    r[i].start = &start;
+    r[i].queue = q.id;
+    r[i].k.wall = store.wall;
+  }
+  for (int k = 0; k < 200; k++) {
+    pthread_t t[2];
+    push(q.id, 10);
+    for (int i = 0; i < 2; i++)
+      pthread_create(&t[i], NULL, race_take, &r[i]);
+    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+    none += !r[0].n && !r[1].n;
+    both += r[0].n && r[1].n;
+    HOLDS(kit_done(&store, q.id, &r[r[0].n ? 0 : 1].b) == 0);
+  }
+  HOLDS(none == 0 && both == 0);
+  for (int i = 0; i < 2; i++) {
+    kit_batch_free(&r[i].b);
+    kit_close(&r[i].k);
+  }
+}
+
+/* A unit that locks "b" and then "a". */
+typedef struct crossing {
+  kit k;
+  int rc;
+  int64_t revision; /* of both */
+} crossing;
+
+static void *cross(void *arg) {
+  static const char *const names[] = {"b", "a"};
+  crossing *x = arg;
+  values v[2];
+  request r[2];
+  call c = {.requests = r, .n = 2, .changes = true};
+  call_new_id(&c, &x->k.chance);
+  for (int i = 0; i < 2; i++) {
+    values_init(&v[i]);
+    put_text(&v[i], names[i]);
+    put_uuid(&v[i], c.id);
+    put_int2(&v[i], i);
+    put_int8(&v[i], x->revision);
+    put_bytes(&v[i], (respool_bytes){"unit", 4});
+    r[i] = (request){.statement = STATEMENT_REPLAY_SAVE, .values = &v[i]};
+  }
+  x->rc = call_run(&x->k.s, &c);
+  x->revision++;
+  call_clear(&c);
+  for (int i = 0; i < 2; i++) values_free(&v[i]);
+  return NULL;
+}
+
+/* Another transaction holds "a" and then wants "b". True when the unit was
+   the one to be given up and tried again, not the other. */
+static bool deadlock(kit *other, crossing *x) {
+  pthread_t t;
+  HOLDS(script(other, "BEGIN; UPDATE replay SET record = 'x' WHERE name = "
+                      "'a'") == 0);
+  pthread_create(&t, NULL, cross, x);
+  while (kit_number(&store, "SELECT count(*) FROM pg_locks WHERE NOT "
+                            "granted") == 0)
+    continue;
+  int rc = script(other, "UPDATE replay SET record = 'x' WHERE name = 'b'");
+  HOLDS(script(other, rc ? "ROLLBACK" : "COMMIT") == 0);
+  pthread_join(t, NULL);
+  HOLDS(x->rc == 0);
+  HOLDS(kit_number(&store, "SELECT count(*) FROM replay WHERE record = "
+                           "'unit'") == 2);
+  return rc == 0;
+}
+
+static void a_deadlock_is_tried_again(void) {
+  static crossing x;
+  kit other;
+  bool tried = false;
+  kit_open(&x.k, location, schema, false);
+  kit_open(&other, location, schema, false);
+  kit_number(&other, "SELECT 1"); /* sets its search_path */
+  cross(&x);
+  for (int i = 0; i < 20 && !tried; i++) tried = deadlock(&other, &x);
+  HOLDS(tried);
+  kit_number(&store, "SELECT count(v1_replay_remove(r.name)) FROM replay r");
+  kit_close(&x.k);
+  kit_close(&other);
+}
+
+/* The connection goes between the sending and the answer. */
+static void a_lost_answer_is_found_out(void) {
+  kit other;
+  values v;
+  request r;
+  call c = {.requests = &r, .n = 1, .changes = true};
+  pg_failure f;
+  kit_open(&other, location, schema, false);
+  for (int happens = 0; happens < 2; happens++) {
+    call_new_id(&c, &store.chance);
+    values_init(&v);
+    put_text(&v, "lost");
+    put_uuid(&v, c.id);
+    put_int2(&v, 0);
+    put_int8(&v, 0);
+    put_bytes(&v, (respool_bytes){"x", 1});
+    values_end(&v);
+    r = (request){.statement = STATEMENT_REPLAY_SAVE, .values = &v};
+    if (happens)
+      HOLDS(connection_run(&other.s.at, &r, 1, false, clock_mono() + 60000,
+                           &f) == 0);
+    request_clear(&r);
+    values ask;
+    request w;
+    values_init(&ask);
+    put_uuid(&ask, c.id);
+    values_end(&ask);
+    HOLDS(kit_call(&store, &w, &ask, STATEMENT_RESOLVE, false) == 0);
+    HOLDS(value_bool(w.result, 0, 0) == happens);
+    request_clear(&w);
+    /* it cannot happen now, or not twice */
+    int rc = connection_run(&other.s.at, &r, 1, false, clock_mono() + 60000,
+                            &f);
+    HOLDS(rc == -1 && failure_is(&f, happens ? "RS011" : "23505"));
+    request_clear(&r);
+    values_free(&v);
+    values_free(&ask);
+  }
+  kit_close(&other);
+}
+
+/* A standby that is not there is waited for, until somebody cancels that. */
+static void *cancel_the_wait(void *arg) {
+  char sql[200];
+  snprintf(sql, sizeof sql, "SELECT count(pg_cancel_backend(pid)) FROM "
+           "pg_stat_activity WHERE pid = %d AND wait_event = 'SyncRep'",
+           *(int *)arg);
+  while (kit_number(&store, sql) == 0) usleep(10000);
+  return NULL;
+}
+
+static void a_commit_that_no_standby_has_is_unknown(void) {
+  kit_queue q = queue_of(NULL);
+  kit other;
+  pthread_t t;
+  kit_open(&other, location, schema, false);
+  other.wall = store.wall;
+  int pid = (int)kit_number(&other, "SELECT pg_backend_pid()");
+  HOLDS(session_ids(&other.s, 1, &(uint64_t){0}) == 0);
+  HOLDS(script(&store, "ALTER SYSTEM SET synchronous_standby_names = 'x'") ==
+        0);
+  kit_number(&store, "SELECT count(pg_reload_conf())");
+  while (kit_number(&store, "SELECT count(*) FROM pg_settings WHERE name = "
+                            "'synchronous_standby_names' AND setting = 'x'")
+         == 0)
+    usleep(10000);
+  pthread_create(&t, NULL, cancel_the_wait, &pid);
+  int rc = kit_push_items(&other, q.id, 1, NULL, NULL);
+  pthread_join(t, NULL);
+  HOLDS(script(&store, "ALTER SYSTEM RESET synchronous_standby_names") == 0);
+  kit_number(&store, "SELECT count(pg_reload_conf())");
+  HOLDS(rc == RESPOOL_UNKNOWN_OUTCOME);
+  HOLDS(stat_of(q.id, PUSHED) == 1);
+  kit_close(&other);
+}
+
+static void a_killed_connection_is_replaced(void) {
+  kit_queue q = queue_of(NULL);
+  kit other;
+  kit_open(&other, location, schema, false);
+  other.wall = store.wall;
+  HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
+  char sql[100];
+  snprintf(sql, sizeof sql, "SELECT count(pg_terminate_backend(%d))",
+           (int)kit_number(&other, "SELECT pg_backend_pid()"));
+  kit_number(&store, sql);
+  HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
+  HOLDS(stat_of(q.id, READY) == 2);
+  kit_close(&other);
+}
+
+static void a_child_process_is_refused(void) {
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid == 0) {
+    values v;
+    request r;
+    values_init(&v);
+    int rc = kit_call(&store, &r, &v, STATEMENT_PROBE_READ, false);
+    kit_close(&store);
+    _exit(rc == RESPOOL_FORKED ? 0 : 1);
+  }
+  int status = 1;
+  HOLDS(waitpid(pid, &status, 0) == pid && status == 0);
+  HOLDS(kit_number(&store, "SELECT 1") == 1);
+}
+
+int main(int n, char **v) {
+  verbs_open(n, v);
+  of_two_that_take_one_gets_it();
+  a_deadlock_is_tried_again();
+  a_lost_answer_is_found_out();
+  a_commit_that_no_standby_has_is_unknown();
+  a_killed_connection_is_replaced();
+  a_child_process_is_refused();
+  return verbs_close();
+}
