@@ -3,6 +3,7 @@
 -- A database of its own on the private server, for specs of what only stores
 -- in PostgreSQL have: `base` is its URL, `pooler` that through PgBouncer.
 
+local busted = require "busted"
 local helper = require "spec.helper"
 
 local M = {}
@@ -16,10 +17,16 @@ function M.installed()
   return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
 end
 
+-- A database whose URL the server's script says. Without this check a URL that
+-- is empty would be the path of a directory.
+local function made(name, base)
+  assert(base:find("^postgres://"), base)
+  return setmetatable({ base = base, name = name, n = 0 }, M)
+end
+
 -- Starts the server, and makes the database anew.
 function M.start(name)
-  local base = helper.sh(M.server .. "database " .. name)
-  return setmetatable({ base = base, name = name, n = 0 }, M)
+  return made(name, helper.sh(M.server .. "database " .. name))
 end
 
 -- Starts PgBouncer too.
@@ -30,15 +37,30 @@ end
 
 -- The same of a server that is reached by TLS alone; `certificate` is its own.
 function M.start_tls(name, port)
-  local base = helper.sh(("%stls %d %s"):format(M.server, port, name))
-  return setmetatable({
-    base = base, name = name, n = 0,
-    certificate = M.home .. "/data/server.crt",
-  }, M)
+  local db = made(name, helper.sh(("%stls %d %s"):format(M.server, port, name)))
+  db.certificate = M.home .. "/data/server.crt"
+  return db
 end
 
 function M.stop()
   helper.sh(M.server .. "stop")
+end
+
+-- A describe whose specs have a database of this name, which `body` gets: there
+-- once the first of them begins. Pending where there is no PostgreSQL.
+function M.describe(title, name, body)
+  busted.describe(title, function()
+    if not M.installed() then
+      busted.pending "needs the package postgresql"
+      return
+    end
+    local db = setmetatable({}, M)
+    busted.setup(function()
+      for key, value in pairs(M.start(name)) do db[key] = value end
+    end)
+    busted.teardown(M.stop)
+    body(db)
+  end)
 end
 
 -- The command that runs SQL as the owner of the database.
@@ -62,6 +84,18 @@ function M:url(change, of)
   local schema = self.name .. "_" .. self.n
   local text = ("%s&schema=%s"):format(of or self.base, schema)
   return change and change(text) or text, schema
+end
+
+-- Opens a store in a schema of its own; `words` are added to its URL.
+function M:open(words)
+  local location
+  location, self.schema = self:url()
+  return assert(helper.open(location .. (words or "")))
+end
+
+-- Runs SQL in the schema of the store that was opened last; returns its output.
+function M:run(text)
+  return self:sql(("SET search_path = %s;%s"):format(self.schema, text))
 end
 
 return M

@@ -63,16 +63,9 @@ local WRITES = {
   ["store.dead_remove"] = true, ["transaction.commit"] = true,
 }
 
-describe("an archive between a directory and a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db, ahead
-
-  setup(function() db = database.start "archived" end)
-  teardown(database.stop)
+database.describe("an archive between a directory and a database", "archived",
+                  function(db)
+  local ahead
 
   local function open(path)
     local store = assert(helper.open(path, { clock = "manual" }))

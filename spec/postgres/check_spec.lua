@@ -4,26 +4,15 @@
 -- behind its back, by its checksum or by an invariant, and names it.
 
 local database = require "spec.helper.database"
-local helper = require "spec.helper"
 local respool = require "respool"
 
-describe("the check of a store in a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db, schema, store, queue
-
-  setup(function() db = database.start "checked" end)
-  teardown(database.stop)
+database.describe("the check of a store in a database", "checked", function(db)
+  local store, queue
 
   -- Something of everything: items fresh, leased and finished, dead letters, a
   -- named replay, a key, a breaker.
   before_each(function()
-    local location
-    location, schema = db:url()
-    store = assert(helper.open(location))
+    store = db:open()
     queue = assert(store:queue("orders", {
       keep_done = 600, breaker = true, rate = { items = 100 },
     }))
@@ -39,7 +28,7 @@ describe("the check of a store in a database", function()
   -- After this statement there is one finding, with these words.
   local function finds(words, statement)
     assert.same({}, store:check())
-    local said = db:sql("SET search_path = " .. schema .. ";" .. statement)
+    local said = db:run(statement)
     assert.equal("", said)
     local findings = assert(store:check())
     assert.equal(1, #findings, table.concat(findings, "\n"))

@@ -3,12 +3,9 @@
 -- The engine while the world breaks: the server crashes and comes back, or a
 -- client is killed. Acknowledged pushes are counted against handled items.
 
+local database = require "spec.helper.database"
 local helper = require "spec.helper"
-local server = require "spec.helper.database".server
-
-local function installed()
-  return helper.sh "ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null" ~= ""
-end
+local server = database.server
 
 -- Pushes numbers until it is killed, or until there is a file, and ten more;
 -- prints what is on disk.
@@ -70,7 +67,7 @@ local function count(processes, word)
 end
 
 describe("producers and consumers of a store in a database", function()
-  if not installed() then
+  if not database.installed() then
     pending "needs the package postgresql"
     return
   end

@@ -15,27 +15,13 @@ local TOUCHES = {
   dead = "INSERT ON dead", replay = "DELETE ON dead",
 }
 
-describe("a server that fails", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db, schema, store, queue
-
-  setup(function() db = database.start "forced" end)
-  teardown(database.stop)
-
-  local function sql(text)
-    return db:sql("SET search_path = " .. schema .. ";" .. text)
-  end
+database.describe("a server that fails", "forced", function(db)
+  local store, queue
 
   before_each(function()
-    local location
-    location, schema = db:url()
-    store = assert(helper.open(location))
+    store = db:open()
     queue = assert(store:queue "orders")
-    assert.equal("", sql(([[
+    assert.equal("", db:run(([[
       CREATE SEQUENCE tripped MINVALUE 0;
       SELECT FROM setval('tripped', 0);
       CREATE TABLE trip (state text NOT NULL, times int NOT NULL);
@@ -54,13 +40,13 @@ describe("a server that fails", function()
           END IF;
         END IF;
         RETURN NULL;
-      END $$]]):format(schema)))
+      END $$]]):format(db.schema)))
   end)
 
   -- From now on the first `times` touches of a table fail.
   local function fail(touch, state, times, at_commit)
     local event, tbl = touch:match "^(.+ ON) (%S+)$"
-    assert.equal("", sql(([[
+    assert.equal("", db:run(([[
       UPDATE trip SET state = '%s', times = %d;
       SELECT FROM setval('tripped', 0);
       CREATE %s TRIGGER fails AFTER %s %s %s FOR EACH ROW
@@ -68,8 +54,8 @@ describe("a server that fails", function()
         at_commit and "CONSTRAINT" or "", event, tbl,
         at_commit and "INITIALLY DEFERRED" or "")))
     return function() -- how often a touch was seen; none fails any more
-      local seen = tonumber(sql "SELECT last_value FROM tripped")
-      assert.equal("", sql(("DROP TRIGGER fails ON %s"):format(tbl)))
+      local seen = tonumber(db:run "SELECT last_value FROM tripped")
+      assert.equal("", db:run(("DROP TRIGGER fails ON %s"):format(tbl)))
       return seen
     end
   end

@@ -8,34 +8,20 @@ local database = require "spec.helper.database"
 local helper = require "spec.helper"
 local home = database.home
 
-describe("a server", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db, schema, store, queue
+database.describe("a server", "back", function(db)
+  local store, queue
 
   local function server(verb)
     helper.sh(database.server .. verb)
   end
 
-  setup(function() db = database.start "back" end)
-  teardown(database.stop)
-
   before_each(function()
-    local location
-    location, schema = db:url()
-    store = assert(helper.open(location .. "&patience=60")) -- for a crash
+    store = db:open "&patience=60" -- for a crash
     queue = assert(store:queue "orders")
   end)
 
-  local function sql(text)
-    return db:sql("SET search_path = " .. schema .. ";" .. text)
-  end
-
   local function end_sessions()
-    sql [[SELECT FROM pg_stat_activity a, pg_terminate_backend(a.pid)
+    db:run [[SELECT FROM pg_stat_activity a, pg_terminate_backend(a.pid)
       WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()]]
   end
 
@@ -58,7 +44,7 @@ describe("a server", function()
     server "start"
     refuses("a commit that was on its disk is not there", queue:push "c")
     refuses("a commit that was on its disk is not there", queue:take())
-    local seen = sql "SELECT count(*) FROM run"
+    local seen = db:run "SELECT count(*) FROM run"
     server "stop"
     helper.sh(("cd %s && rm -r data && mv new data"):format(home))
     server "start"
@@ -70,14 +56,14 @@ describe("a server", function()
   it("that would give out tokens again is refused", function()
     assert(queue:push "a")
     assert(queue:take())
-    sql "UPDATE token SET next = 1"
+    db:run "UPDATE token SET next = 1"
     end_sessions()
     refuses("it gives out tokens again", queue:take())
   end)
 
   it("that would give out ids again is refused", function()
     assert(queue:push "a")
-    sql "ALTER SEQUENCE ids RESTART"
+    db:run "ALTER SEQUENCE ids RESTART"
     end_sessions()
     refuses("it gives out ids again", queue:push "b")
   end)
@@ -85,13 +71,13 @@ describe("a server", function()
   it("that crashes before takes are on its disk is not, and gives out no "
      .. "token again", function()
     for i = 1, 80 do assert(queue:push(i)) end
-    sql "ALTER SYSTEM SET wal_writer_delay = '10s'"
-    sql "SELECT pg_reload_conf()"
+    db:run "ALTER SYSTEM SET wal_writer_delay = '10s'"
+    db:run "SELECT pg_reload_conf()"
     local held, ids = {}, {}
     for i = 1, 60 do held[i] = assert(queue:take()) end
     server "crash"
     server "start"
-    sql "ALTER SYSTEM RESET wal_writer_delay"
+    db:run "ALTER SYSTEM RESET wal_writer_delay"
     for _ = 1, 20 do
       local batch = assert(queue:take())
       ids[#ids + 1] = batch:item(1).id

@@ -4,34 +4,17 @@
 -- happened, by the server's clock, and finished items.
 
 local database = require "spec.helper.database"
-local helper = require "spec.helper"
 
-describe("a store in a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
+database.describe("a store in a database", "kept", function(db)
+  local store
 
-  local db, schema, store
-
-  setup(function() db = database.start "kept" end)
-  teardown(database.stop)
-
-  before_each(function()
-    local location
-    location, schema = db:url()
-    store = assert(helper.open(location))
-  end)
-
-  local function sql(text)
-    return db:sql("SET search_path = " .. schema .. ";" .. text)
-  end
+  before_each(function() store = db:open() end)
 
   -- The cause: ids of calls begin with the time by the client's clock, and
   -- calls were forgotten by that of the client that did so. Where it was a day
   -- ahead, an unknown outcome was answered with "has not happened".
   it("forgets calls by the server's clock, not by a client's", function()
-    assert.equal("", sql [[
+    assert.equal("", db:run [[
       INSERT INTO call (id, step, answer, at) VALUES
         ('01000000-0000-7000-8000-000000000001', 0, '{1}', now()),
         ('01000000-0000-7000-8000-000000000002', 0, '{1}',
@@ -40,7 +23,7 @@ describe("a store in a database", function()
          now() - interval '25 hours'),
         ('f1000000-0000-7000-8000-000000000004', 0, '{1}', now())]])
     assert(store:maintain())
-    assert.equal("1\n2\n4", sql [[
+    assert.equal("1\n2\n4", db:run [[
       SELECT right(id::text, 1) FROM call
         WHERE id::text LIKE '%-00000000000_' ORDER BY id]])
   end)

@@ -7,16 +7,7 @@
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 
-describe("two sessions on one queue", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db
-
-  setup(function() db = database.start "locks" end)
-  teardown(database.stop)
+database.describe("two sessions on one queue", "locks", function(db)
 
   -- A session that settles the one leased item, waits until another waits for
   -- a lock, and pushes that item anew, all in one transaction.

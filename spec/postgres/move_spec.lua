@@ -51,16 +51,9 @@ local MOVER = killed.text() .. [[
   calls:print()
 ]]
 
-describe("a move between a directory and a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db, ahead
-
-  setup(function() db = database.start "moved" end)
-  teardown(database.stop)
+database.describe("a move between a directory and a database", "moved",
+                  function(db)
+  local ahead
 
   local function open(path)
     local store = assert(helper.open(path, { clock = "manual" }))

@@ -8,16 +8,8 @@
 local database = require "spec.helper.database"
 local kills = require "spec.helper.partition_kills"
 
-describe("partitions in a database, of processes that are killed", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db
-
-  setup(function() db = database.start "kills" end)
-  teardown(database.stop)
+database.describe("partitions in a database, of processes that are killed",
+                  "kills", function(db)
 
   local function wait_for_sessions()
     assert.equal("", db:sql [[DO $$ BEGIN

@@ -7,21 +7,10 @@
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 
-describe("partitions in a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
+database.describe("partitions in a database", "parted", function(db)
+  local store
 
-  local db, store, schema
-
-  setup(function() db = database.start "parted" end)
-  teardown(database.stop)
-  before_each(function()
-    local location
-    location, schema = db:url()
-    store = assert(helper.open(location))
-  end)
+  before_each(function() store = db:open() end)
 
   -- A session that does this, and commits it when it is told to; or, if `last`
   -- is given, when somebody waits for a lock, with that as its last statement.
@@ -43,13 +32,13 @@ describe("partitions in a database", function()
         %s;
         COMMIT;
         SELECT 'over';
-      ]]):format(schema, text, last and "true" or "false", last or "")))
+      ]]):format(db.schema, text, last and "true" or "false", last or "")))
     session:expect "has done it"
     return session
   end
 
   local function commit(session)
-    db:sql(("INSERT INTO %s.note VALUES ('go on', '')"):format(schema))
+    db:sql(("INSERT INTO %s.note VALUES ('go on', '')"):format(db.schema))
     session:expect "over"
     assert.equal(0, session:wait(), session:output())
   end

@@ -9,14 +9,7 @@ local helper = require "spec.helper"
 local respool = require "respool"
 local terminal = require "spec.helper.terminal"
 
-describe("a store in a database", function()
-  if not database.installed() then
-    pending "needs the package postgresql"
-    return
-  end
-
-  local db
-
+database.describe("a store in a database", "worlds", function(db)
   local function sql(text) return db:sql(text) end
   local function url(...) return db:url(...) end
 
@@ -39,15 +32,12 @@ describe("a store in a database", function()
   end
 
   setup(function()
-    db = database.start "worlds"
     db:start_pooler()
     for _, role in ipairs { "respool_secret", "respool_nobody" } do
       sql(("DROP ROLE IF EXISTS %s; CREATE ROLE %s LOGIN PASSWORD 'right'")
         :format(role, role))
     end
   end)
-
-  teardown(database.stop)
 
   it("is not there: NOT_FOUND, where it is not to be made", function()
     assert_refused("NOT_FOUND", "there is no store in .*respool init",
