@@ -63,6 +63,14 @@ bool page_fill(respool_page *p, respool_item *out, uint64_t id,
   return own;
 }
 
+item page_item(const respool_item *i) {
+  const respool_item_about *a = i->about;
+  return (item){.body = i->body, .headers = a->headers,
+                .original = a->original, .key = a->key, .codec = a->codec,
+                .original_codec = a->original_codec, .replays = a->replays,
+                .origin = a->origin, .partition = a->partition};
+}
+
 bool page_note_damaged(respool_page *p, uint64_t id) {
   if (!array_grow(&p->damaged, p->n_damaged, 1, &p->cap_damaged,
                   sizeof *p->damaged))

@@ -43,6 +43,9 @@ respool_item_about *page_about(respool_page *p, const respool_item_about *a);
 bool page_fill(respool_page *p, respool_item *out, uint64_t id,
                const respool_item_about *like, const item *i);
 
+/* An item of a page, to be packed again. */
+item page_item(const respool_item *i);
+
 /* Notes a damaged item that was skipped; false when out of memory. */
 bool page_note_damaged(respool_page *p, uint64_t id);
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../helper/store_files.h"
 #include "respool.h"
 
 /* Weak: one for all files of a program. */
@@ -61,13 +62,7 @@ static inline char *fresh_dir(void) {
 }
 
 static inline void remove_dir(const char *dir) {
-  static const char *const files[] = {"data.mdb", "lock.mdb", "journal",
-                                      "control"};
-  char path[4200];
-  for (int i = 0; i < 4; i++) {
-    snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-    unlink(path);
-  }
+  remove_store_files(dir);
   rmdir(dir);
 }
 

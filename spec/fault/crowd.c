@@ -4,9 +4,26 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+void *crowd_begin(crowd *c, int argc, char **argv, size_t shared) {
+  if (argc < 5) {
+    fprintf(stderr, "usage: %s DIR KILLS SEED PROCESSES [RULE]\n", argv[0]);
+    exit(EXIT_FAILURE);
+  }
+  c->wanted = atol(argv[2]);
+  c->seed = (unsigned)atoi(argv[3]);
+  c->n = atoi(argv[4]);
+  srand(c->seed);
+  void *memory = mmap(NULL, shared, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (c->n < 1 || c->n > CROWD_MOST || memory == MAP_FAILED)
+    exit(EXIT_FAILURE);
+  return memory;
+}
 
 static void start(crowd *c, int i, bool first) {
   fflush(stdout);

@@ -24,7 +24,12 @@ typedef struct crowd {
   const _Atomic long *wrong; /* how much is */
   pid_t pid[CROWD_MOST];
   long kills;       /* so far */
+  long wanted;      /* kills to come to */
 } crowd;
+
+/* Begins with a program's arguments, DIR KILLS SEED PROCESSES [RULE]. Returns
+   zeroed memory that all processes share, or ends the program. */
+void *crowd_begin(crowd *c, int argc, char **argv, size_t shared);
 
 /* A round of kills. Half of the rounds end with survivors, half with none. */
 void crowd_round(crowd *c);

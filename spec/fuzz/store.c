@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../helper/store_files.h"
 #include "respool.h"
 
 #define PATIENCE 2 /* seconds, before a child counts as hung */
@@ -87,13 +88,7 @@ static void load_file(void) {
 }
 
 static void remove_store(const char *path) {
-  static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new",
-                                      "journal", "control"};
-  char name[320];
-  for (int i = 0; i < 5; i++) {
-    snprintf(name, sizeof name, "%s/%s", path, files[i]);
-    unlink(name);
-  }
+  remove_store_files(path);
   rmdir(path);
 }
 

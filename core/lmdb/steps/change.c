@@ -140,14 +140,6 @@ static int kill_item(target *g) {
 
 /* ---- another queue ------------------------------------------------------ */
 
-static item item_of(const respool_item *i) {
-  const respool_item_about *a = i->about;
-  return (item){.body = i->body, .headers = a->headers,
-                .original = a->original, .key = a->key, .codec = a->codec,
-                .original_codec = a->original_codec, .replays = a->replays,
-                .origin = a->origin, .partition = a->partition};
-}
-
 static append_req append_of(const target *g, const builder *b) {
   const respool_item_about *i = g->page.items[0].about;
   claim c = past_of(g);
@@ -167,7 +159,7 @@ static append_req append_of(const target *g, const builder *b) {
 static int move_item(target *g) {
   builder b;
   const respool_item *from = &g->page.items[0];
-  item i = item_of(from);
+  item i = page_item(from);
   if (!i.origin.queue.size)
     i.origin = (respool_origin){phrase_of(g->q->name), from->id,
                                 from->about->pushed_at};
@@ -230,7 +222,7 @@ static int edit_with(target *g, const builder *b) {
 
 static int edit(target *g) {
   builder b;
-  item i = item_of(&g->page.items[0]);
+  item i = page_item(&g->page.items[0]);
   if (!is_as_seen(g))
     return fail(RESPOOL_LOCKED, "item %llu of queue '%.120s' was changed by "
                 "another", (unsigned long long)g->r->id, g->q->name);

@@ -135,14 +135,6 @@ static int kill_item(seen *s, plan *p) {
   return 0;
 }
 
-static item item_of(const respool_item *i) {
-  const respool_item_about *a = i->about;
-  return (item){.body = i->body, .headers = a->headers,
-                .original = a->original, .key = a->key, .codec = a->codec,
-                .original_codec = a->original_codec, .replays = a->replays,
-                .origin = a->origin, .partition = a->partition};
-}
-
 /* The item packed for `id`, as a run of one; once it fits queue `q`. */
 static int pack_run(run_writer *w, const item *i, uint64_t id,
                     const pg_queue *q, const char *name,
@@ -181,7 +173,7 @@ static int send_move(seen *s, plan *p, const pg_queue *to, uint64_t id,
 
 static int move_item(seen *s, plan *p) {
   const respool_item *from = &s->page.items[0];
-  item i = item_of(from);
+  item i = page_item(from);
   pg_queue to;
   run_writer w;
   uint64_t id;
@@ -202,7 +194,7 @@ static int move_item(seen *s, plan *p) {
 
 static int edit(seen *s, plan *p) {
   respool_bytes was = s->r->was, is = s->page.items[0].body, bytes;
-  item i = item_of(&s->page.items[0]);
+  item i = page_item(&s->page.items[0]);
   run_writer w;
   if (was.data &&
       (was.size != is.size || memcmp(was.data, is.data, is.size)))

@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../helper/store_files.h"
 #include "faults.h"
 #include "ledger.h"
 #include "scenario.h"
@@ -50,14 +51,7 @@ static void make_dir(void) {
 }
 
 static void clear_store(void) {
-  static const char *const files[] = {"data.mdb", "lock.mdb",
-                                      "data.mdb.new", "control", "journal",
-                                      "journal.new"};
-  char path[400];
-  for (int i = 0; i < 6; i++) {
-    snprintf(path, sizeof path, "%s/%s", store, files[i]);
-    unlink(path);
-  }
+  remove_store_files(store);
   rmdir(store);
 }
 

@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../helper/store_files.h"
 #include "faults.h"
 #include "ledger.h"
 
@@ -161,14 +162,7 @@ static int in_child(int (*run)(void), const char *what) {
 }
 
 static void clear_store(void) {
-  static const char *const files[] = {"data.mdb", "lock.mdb",
-                                      "data.mdb.new", "control", "journal",
-                                      "journal.new"};
-  char path[400];
-  for (int i = 0; i < 6; i++) {
-    snprintf(path, sizeof path, "%s/%s", store, files[i]);
-    unlink(path);
-  }
+  remove_store_files(store);
   rmdir(store);
 }
 

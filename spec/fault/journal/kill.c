@@ -17,12 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/fault.h"
 #include "../crowd.h"
 #include "../marks.h"
+#include "base/fault.h"
 #include "stand_in.h"
 
 enum { IDS = 1 << 21, GROUP = 8, HALF = 64 << 10, PATIENCE = 60 };
@@ -278,23 +277,14 @@ static void report(const crowd *c, long rounds) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) {
-    fprintf(stderr, "usage: journal_kill DIR KILLS SEED PROCESSES [RULE]\n");
-    return EXIT_FAILURE;
-  }
-  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3]), .more = 40,
-             .odds = 30, .act = act, .bad = bad, .gives_up = true};
-  long kills = atol(argv[2]), rounds = 0;
+  crowd c = {.more = 40, .odds = 30, .act = act, .bad = bad, .gives_up = true};
+  s = crowd_begin(&c, argc, argv, sizeof *s);
   dir = argv[1];
   rule = argc > 5 ? argv[5] : NULL;
-  if (c.n < 1 || c.n > CROWD_MOST) return EXIT_FAILURE;
-  srand(c.seed);
-  s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
-           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (s == MAP_FAILED) return EXIT_FAILURE;
+  long rounds = 0;
   c.stop = &s->stop;
   c.wrong = &s->bad;
-  for (; c.kills < kills && !s->bad; rounds++) {
+  for (; c.kills < c.wanted && !s->bad; rounds++) {
     crowd_round(&c);
     if (rand() % 4) crowd_look(&c, check); /* else the next round opens it */
   }

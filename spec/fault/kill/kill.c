@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../helper/store_files.h"
 #include "../actors/actors.h"
 #include "../points.h"
 
@@ -326,13 +327,7 @@ static void check_store(round *r) {
 /* ---- all of it ---------------------------------------------------------- */
 
 static void clean(const round *r) {
-  static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new",
-                                      "control", "journal", "journal.new"};
-  char path[4200];
-  for (int i = 0; i < 6; i++) {
-    snprintf(path, sizeof path, "%s/%s", r->dir, files[i]);
-    unlink(path);
-  }
+  remove_store_files(r->dir);
   rmdir(r->dir);
 }
 

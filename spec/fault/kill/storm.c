@@ -26,9 +26,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../helper/store_files.h"
 #include "../crowd.h"
 #include "../marks.h"
 #include "../points.h"
@@ -403,36 +403,21 @@ static _Noreturn void account(void) {
 
 /* Another store, before the ids are more than the book has room for. */
 static void begin_anew(void) {
-  static const char *const files[] = {"data.mdb", "lock.mdb", "control",
-                                      "journal"};
-  char path[4200];
   if (!s->full) return;
-  for (int i = 0; i < 4; i++) {
-    snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-    unlink(path);
-  }
+  remove_store_files(dir);
   memset((void *)s, 0, offsetof(book, pushes));
   s->full = false;
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) {
-    fprintf(stderr, "usage: storm DIR KILLS SEED PROCESSES [RULE]\n");
-    return EXIT_FAILURE;
-  }
-  crowd c = {.n = atoi(argv[4]), .seed = (unsigned)atoi(argv[3]), .more = 30,
-             .odds = 10, .act = act, .bad = bad};
-  long kills = atol(argv[2]), rounds = 0;
+  crowd c = {.more = 30, .odds = 10, .act = act, .bad = bad};
+  s = crowd_begin(&c, argc, argv, sizeof *s);
   dir = argv[1];
   rule = argc > 5 ? argv[5] : NULL;
-  if (c.n < 1 || c.n > CROWD_MOST) return EXIT_FAILURE;
-  srand(c.seed);
-  s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
-           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (s == MAP_FAILED) return EXIT_FAILURE;
+  long rounds = 0;
   c.stop = &s->stop;
   c.wrong = &s->bad;
-  for (; c.kills < kills && !s->bad; rounds++) {
+  for (; c.kills < c.wanted && !s->bad; rounds++) {
     crowd_round(&c);
     crowd_look(&c, account);
     begin_anew();
