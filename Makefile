@@ -107,8 +107,8 @@ respool/cli/base = actions arguments output pager progress streams notes each sh
 respool/cli/queue = push records work worker schedule peek get result item remove \
   purge drop pause resume hold config partitions
 respool/cli/dead = dead where replay named_replays
-respool/cli/look = ls history stats sampler chart dashboard paper screen dead_views \
-  queue_views item_views views top health metrics
+respool/cli/look = ls history stats sampler chart dashboard paper screen \
+  dead_views queue_views item_views views live typed keys top health metrics
 respool/cli/maintenance = init maintain child findings check repair compact
 respool/cli/transfer = export import move
 respool/cli/http = deliver receive secret serving console
