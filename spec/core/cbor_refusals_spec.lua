@@ -3,31 +3,13 @@
 -- CBOR that is refused: values that cannot be encoded, and bad bytes.
 
 local cbor = require "respool.core".cbor
+local in_digits = require "spec.helper.cbor"
 
 local encode, decode = cbor.encode, cbor.decode
 local array, null = cbor.array, cbor.null
 
-local function bytes(digits)
-  digits = digits:gsub("%s", "")
-  return (digits:gsub("%x%x", function(b)
-    return string.char(tonumber(b, 16))
-  end))
-end
-
-local function read(digits) return decode(bytes(digits)) end
-local function again(v) return decode(encode(v)) end
-
--- What decoding has against the bytes, when it is a plain failure.
-local function refusal(s)
-  local v, message, code = decode(s)
-  if v == nil and code == "CORRUPT" then return message end
-end
-
--- What encoding has against the value, without the place in this file.
-local function complaint(v)
-  local ok, message = pcall(encode, v)
-  return not ok and message:gsub("^[^:]+:%d+: ", "") or nil
-end
+local bytes, read, again = in_digits.bytes, in_digits.read, in_digits.again
+local refusal, complaint = in_digits.refusal, in_digits.complaint
 
 local function nested(depth, innermost, key)
   local v = innermost

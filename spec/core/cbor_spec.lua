@@ -2,38 +2,16 @@
 
 local cbor = require "respool.core".cbor
 local cjson = require "cjson"
+local in_digits = require "spec.helper.cbor"
 
 local encode, decode = cbor.encode, cbor.decode
 local array, null = cbor.array, cbor.null
 local integers = math.type ~= nil -- or doubles only: 5.1, LuaJIT
 local huge, nan = math.huge, 0 / 0
 
-local function bytes(digits)
-  digits = digits:gsub("%s", "")
-  return (digits:gsub("%x%x", function(b)
-    return string.char(tonumber(b, 16))
-  end))
-end
-
-local function hex(s)
-  return (s:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
-end
-
-local function written(v) return hex(encode(v)) end
-local function read(digits) return decode(bytes(digits)) end
-local function again(v) return decode(encode(v)) end
-
--- What decoding has against the bytes, when it is a plain failure.
-local function refusal(s)
-  local v, message, code = decode(s)
-  if v == nil and code == "CORRUPT" then return message end
-end
-
--- What encoding has against the value, without the place in this file.
-local function complaint(v)
-  local ok, message = pcall(encode, v)
-  return not ok and message:gsub("^[^:]+:%d+: ", "") or nil
-end
+local bytes, hex, written = in_digits.bytes, in_digits.hex, in_digits.written
+local read, again = in_digits.read, in_digits.again
+local refusal, complaint = in_digits.refusal, in_digits.complaint
 
 local function lines(file)
   return io.lines("spec/data/" .. file)

@@ -7,12 +7,12 @@
 -- store, in the files, or in the other, and in the end each once in the other.
 -- The control is an importer that does not look what it imported before.
 
+local carried = require "spec.helper.carried"
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 local killed = require "spec.helper.killed"
-local respool = require "respool"
 
-local N = 600 -- two batches
+local drained = carried.drained
 
 local COMMON = killed.text() .. [[
   local respool = require "respool"
@@ -38,16 +38,7 @@ local EXPORTER = COMMON .. [[
   calls:print()
 ]]
 
-local IMPORTER = COMMON .. [[
-  if blind ~= "" then
-    local log = require "respool.transfer.import_log"
-    local open = log.open
-    log.open = function(...)
-      local known = open(...)
-      known.has = function() return false end
-      return known
-    end
-  end
+local IMPORTER = COMMON .. carried.BLIND .. [[
   local tx = assert(store.handle:begin())
   calls:watch("transaction", killed.methods_of(tx), "commit")
   tx:close()
@@ -58,42 +49,9 @@ local IMPORTER = COMMON .. [[
   calls:print()
 ]]
 
-local WRITES = {
-  ["batch.settle"] = true, ["queue.remove_many"] = true, ["file.flush"] = true,
-  ["store.dead_remove"] = true, ["transaction.commit"] = true,
-}
-
 database.describe("an archive between a directory and a database", "archived",
                   function(db)
   local ahead
-
-  local function open(path)
-    local store = assert(helper.open(path, { clock = "manual" }))
-    return assert(store:queue "orders")
-  end
-
-  local function fill(q, kind)
-    assert(q:push_many(helper.range(N)))
-    if kind == "items" then return end
-    assert(q:work(function() return respool.dead() end,
-                  { stop_when_empty = true }))
-  end
-
-  -- How often each payload is in a queue, and how many there are; it is empty
-  -- then.
-  local function drained(q)
-    local times, n = {}, 0
-    repeat
-      local batch = assert(q:take { limit = 1000 })
-      for payload in batch:each() do
-        times[payload] = (times[payload] or 0) + 1
-        n = n + 1
-      end
-      batch:done()
-      assert(batch:settle())
-    until #batch == 0
-    return times, n
-  end
 
   local function play(what, q, files, kind, blind, at)
     at = at or {}
@@ -113,7 +71,7 @@ database.describe("an archive between a directory and a database", "archived",
   -- Takes all from one store to the other, killed at a point of one of them.
   local function carry(from, to, kind, what, at, blind)
     local files = helper.dir() .. "/files"
-    fill(from, kind)
+    carried.fill(from, kind)
     if what == EXPORTER then
       play(EXPORTER, from, files, kind, false, at)
       wait_for_leases(from, to)
@@ -125,14 +83,8 @@ database.describe("an archive between a directory and a database", "archived",
     end
     calls[2] = play(IMPORTER, to, files, kind, blind)
     wait_for_leases(from, to)
-    local left = kind == "items" and from:length().ready or from.dead:count()
-    assert.equal(0, left)
+    carried.assert_left(kind, from, at or {})
     return calls, drained(to)
-  end
-
-  local function is_once(at, times, n)
-    assert.equal(N, n, table.concat(at, " "))
-    for i = 1, N do assert.equal(1, times[i]) end
   end
 
   local WAYS = { ["into"] = { items = "items" },
@@ -146,16 +98,14 @@ database.describe("an archive between a directory and a database", "archived",
       it(("takes %s %s the database once, wherever one is killed")
          :format(what, way), function()
         ahead = 0
-        local paths = { helper.dir() .. "/store", (db:url()) }
-        if way == "out of" then paths = { paths[2], paths[1] } end
-        local from, to = open(paths[1]), open(paths[2])
+        local from, to = carried.pair(way, db)
         local calls, times, total = carry(from, to, kind)
-        is_once({}, times, total)
+        carried.assert_once({}, times, total)
         local n = 0
         for i, who in ipairs { EXPORTER, IMPORTER } do
-          for _, at in ipairs(killed.points(calls[i], WRITES)) do
+          for _, at in ipairs(killed.points(calls[i], carried.WRITES)) do
             local _, again, all = carry(from, to, kind, who, at)
-            is_once(at, again, all)
+            carried.assert_once(at, again, all)
             n = n + 1
           end
         end
@@ -168,9 +118,9 @@ database.describe("an archive between a directory and a database", "archived",
 
   it("of an importer that does not look what it has is found out", function()
     ahead = 0
-    local from, to = open(helper.dir() .. "/store"), open((db:url()))
+    local from, to = carried.pair("into", db)
     local _, _, n = carry(from, to, "items", IMPORTER,
                           { "transaction.commit", 1, "after" }, true)
-    assert.is_true(n > N)
+    assert.is_true(n > carried.N)
   end)
 end)

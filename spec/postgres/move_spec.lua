@@ -6,12 +6,10 @@
 -- finds each item in one of the two stores, and in the end each once in the
 -- other. The control is a mover that does not look whether it was there.
 
+local carried = require "spec.helper.carried"
 local database = require "spec.helper.database"
 local helper = require "spec.helper"
 local killed = require "spec.helper.killed"
-local respool = require "respool"
-
-local N = 600 -- two batches
 
 -- Moves from one store to another. Prints its calls into the core by name; with
 -- a name, a number and "before" or "after" it is killed there.
@@ -20,15 +18,7 @@ local MOVER = killed.text() .. [[
   local core = require "respool.core"
   local from_path, to_path, kind, ahead, blind, name, nth, side =
     (table.unpack or unpack)(arg)
-  if blind ~= "" then
-    local log = require "respool.transfer.import_log"
-    local open = log.open
-    log.open = function(...)
-      local known = open(...)
-      known.has = function() return false end
-      return known
-    end
-  end
+]] .. carried.BLIND .. [[
   local function open(path)
     local store = assert(respool.open(path, { clock = "manual", log = false }))
     store:advance(tonumber(ahead))
@@ -55,37 +45,9 @@ database.describe("a move between a directory and a database", "moved",
                   function(db)
   local ahead
 
-  local function open(path)
-    local store = assert(helper.open(path, { clock = "manual" }))
-    return assert(store:queue "orders")
-  end
-
-  local function fill(q, kind)
-    assert(q:push_many(helper.range(N)))
-    if kind == "items" then return end
-    assert(q:work(function() return respool.dead() end,
-                  { stop_when_empty = true }))
-  end
-
-  -- What is in a queue, by payload; it is empty then.
-  local function drained(q)
-    local times, n = {}, 0
-    repeat
-      local batch = assert(q:take { limit = 1000 })
-      for i = 1, #batch do
-        local payload = batch:item(i).payload
-        times[payload] = (times[payload] or 0) + 1
-        n = n + 1
-      end
-      batch:done()
-      assert(batch:settle())
-    until #batch == 0
-    return times, n
-  end
-
   local function mover(from, to, kind, blind, ...)
-    return helper.spawn(MOVER, from, to, kind, ahead, blind and "blind" or "",
-                        ...)
+    return helper.spawn(MOVER, from.store.path, to.store.path, kind, ahead,
+                        blind and "blind" or "", ...)
   end
 
   -- The calls of a move that is not killed: name and how many there are.
@@ -94,11 +56,6 @@ database.describe("a move between a directory and a database", "moved",
     assert.equal(0, child:wait(), child:output())
     return killed.calls(child:output())
   end
-
-  local WRITES = {
-    ["batch.settle"] = true, ["queue.remove_many"] = true,
-    ["store.dead_remove"] = true, ["transaction.commit"] = true,
-  }
 
   -- Locks and leases of whoever was killed run out; and a child's clock, which
   -- starts later, is behind.
@@ -111,17 +68,15 @@ database.describe("a move between a directory and a database", "moved",
   -- Kills a mover at a point and moves again; how often each payload is there,
   -- and how many there are.
   local function kill_and_move(at, kind, from, to, blind)
-    fill(from, kind)
-    local child = mover(from.store.path, to.store.path, kind, blind, at[1],
-                        at[2], at[3])
+    carried.fill(from, kind)
+    local child = mover(from, to, kind, blind, at[1], at[2], at[3])
     assert.equal(137, child:wait(), child:output())
     wait_for_leases(from, to)
-    child = mover(from.store.path, to.store.path, kind, blind)
+    child = mover(from, to, kind, blind)
     assert.equal(0, child:wait(), child:output())
     wait_for_leases(from, to)
-    local left = kind == "items" and from:length().ready or from.dead:count()
-    assert.equal(0, left, table.concat(at, " "))
-    return drained(to)
+    carried.assert_left(kind, from, at)
+    return carried.drained(to)
   end
 
   for _, way in ipairs { "into", "out of" } do
@@ -129,18 +84,15 @@ database.describe("a move between a directory and a database", "moved",
       it(("%s the database moves %s once, wherever it is killed")
          :format(way, what), function()
         ahead = 0
-        local paths = { helper.dir() .. "/store", (db:url()) }
-        if way == "out of" then paths = { paths[2], paths[1] } end
-        local from, to = open(paths[1]), open(paths[2])
-        fill(from, kind)
-        local calls = calls_of(paths[1], paths[2], kind)
+        local from, to = carried.pair(way, db)
+        carried.fill(from, kind)
+        local calls = calls_of(from, to, kind)
         wait_for_leases(from, to)
-        assert.equal(N, select(2, drained(to)))
+        assert.equal(carried.N, select(2, carried.drained(to)))
         local n = 0
-        for _, at in ipairs(killed.points(calls, WRITES)) do
+        for _, at in ipairs(killed.points(calls, carried.WRITES)) do
           local times, total = kill_and_move(at, kind, from, to)
-          assert.equal(N, total, table.concat(at, " "))
-          for i = 1, N do assert.equal(1, times[i]) end
+          carried.assert_once(at, times, total)
           n = n + 1
         end
         assert.is_true(n >= (kind == "items" and 6 or 4))
@@ -152,9 +104,9 @@ database.describe("a move between a directory and a database", "moved",
 
   it("that does not look what it moved before is found out", function()
     ahead = 0
-    local from, to = open(helper.dir() .. "/store"), open((db:url()))
+    local from, to = carried.pair("into", db)
     local _, n = kill_and_move({ "transaction.commit", 1, "after" }, "items",
                                from, to, true)
-    assert.is_true(n > N)
+    assert.is_true(n > carried.N)
   end)
 end)
