@@ -18,7 +18,7 @@ base = error clock random arena array histogram id_set file decimal
 threads = thread timer wait
 cbor = packer unpacker utf8
 record = item segment failures page fields batch leases sample entry_name
-record/dead = record notices group replay
+record/dead = record run notices group replay
 policy = policy backoff outcome flow
 schedule = civil zone cron
 commit = commit ticket
@@ -35,7 +35,7 @@ lmdb/record = key_codec records partition_record meta names notes entries \
   segments blobs item_reader
 lmdb/journal/files = byte_lock control lock log slots scan state
 lmdb/journal = flush queue apply open push take look wait check salvage
-lmdb/dead = dead_letters dlq groups named_replay
+lmdb/dead = dead_cursor dead_letters dlq groups named_replay
 lmdb/queue = state unique_key claims find room results history order weights \
   flow
 lmdb/partition = name_filter lone_runs lones set line turns partitions flow list

@@ -1271,7 +1271,9 @@ typedef struct respool_dead_letter {
   respool_bytes memo;
   int64_t pushed_at, died_at, first_failed_at; /* 0: did not fail */
   uint64_t attempts, deliveries, crashes, replays;
-  uint64_t items;          /* 1; more for a damaged segment set aside */
+  uint64_t items;          /* 1; more for a damaged segment set aside, and for
+                              dead letters that share a damaged record: their
+                              last stands for all of them */
   uint64_t version;        /* of the payload */
   int priority;
   uint64_t failures;       /* all that happened */

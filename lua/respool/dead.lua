@@ -45,7 +45,8 @@ local M = {}
 ---@field crashes integer
 ---@field replays integer
 ---@field priority integer
----@field items integer 1, or those of a damaged segment set aside
+---@field items integer 1, or those of a damaged segment set aside, or of a
+--- damaged record of several dead letters, whose last stands for all of them
 ---@field damaged boolean it cannot be read or moved: `bytes` are what there is
 ---@field failures integer all there were
 ---@field history table[] the first and last of them: at, error, group, trace

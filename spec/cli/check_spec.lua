@@ -171,7 +171,7 @@ describe("respool check", function()
       .. text:sub(to + 4097))
   end
 
-  -- A closed store with 1,000 dead letters; its path.
+  -- A closed store with 1,000 dead letters, a record each; its path.
   local function buried()
     local path = helper.location()
     local store = assert(helper.open(path))
@@ -179,7 +179,9 @@ describe("respool check", function()
     for i = 1, 1000 do list[i] = MARK .. i end
     q:push_many(list)
     local batch = q:take { limit = 1000 }
-    batch:dead { error = "bad", group = "g" }
+    for payload, item in batch:each() do
+      item:dead { error = "bad " .. payload, group = "g" }
+    end
     assert(batch:settle())
     store:close()
     return path

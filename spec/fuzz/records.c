@@ -70,10 +70,27 @@ static void try_dead(respool_bytes b) {
   try_item(l.item);
   packer_init(&p);
   dead_pack(&p, KEY, &l);
-  seal(DB_DEAD_LETTERS, &p);
   must(dead_unpack(KEY, (respool_bytes){p.data, p.len}, &again));
   must(again.r.id == l.r.id && again.item.size == l.item.size);
   packer_free(&p);
+}
+
+static void try_run(respool_bytes b) {
+  dead_reader r, again;
+  dead_run run;
+  packer p;
+  memset(&run, 0, sizeof run);
+  if (!dead_run_open(KEY, b, &r)) return;
+  while (dead_run_next(&r)) {
+    try_item(r.l.item);
+    must(dead_run_add(&run, &r.l) == 0);
+  }
+  packer_init(&p);
+  dead_run_pack(&p, KEY, &run);
+  respool_bytes packed = {p.data, p.len};
+  must(!run.n || (dead_run_open(KEY, packed, &again) && again.left == run.n));
+  packer_free(&p);
+  dead_run_free(&run);
 }
 
 static void try_past(respool_bytes b) {
@@ -114,6 +131,7 @@ static const struct { try_fn run; enum db db; size_t tail; } TRIES[] = {
   {try_dead, DB_DEAD_LETTERS, 0}, {try_past, DB_HISTORY, 0},
   {try_replay, DB_REPLAYS, 0}, {try_part, DB_BLOBS, 0},
   {try_bits, DB_REMAINING, 2}, {try_item, DB_COUNT, 0},
+  {try_run, DB_DEAD_LETTERS, 0},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -318,7 +318,7 @@ end)
 
 describe("a damaged dead letter", function()
   before_each(function()
-    die("a", "b", "c")
+    for _, payload in ipairs { "a", "b", "c" } do die(payload) end
     flip("dead_letters", 1)
   end)
 
@@ -411,6 +411,67 @@ describe("a damaged dead letter", function()
       assert.equal("b", q.dead:get(2).payload)
       flip("dead_letters", 1)
     end
+  end)
+end)
+
+describe("a damaged run of dead letters", function()
+  before_each(function()
+    die("a", "b", "c")
+    die "d"
+    flip("dead_letters", 0)
+  end)
+
+  it("is listed as one that stands for all of it, under its last number",
+     function()
+    for _, order in ipairs { "oldest", "newest" } do
+      local list = q.dead:list { order = order }
+      local one = list[order == "oldest" and 1 or 2]
+      assert.same({ 2, 3, 3, true },
+                  { #list, one.number, one.items, one.damaged })
+    end
+    assert.equal("d", q.dead:get(4).payload)
+  end)
+
+  it("is what each of its dead letters is now", function()
+    for number = 1, 3 do
+      assert.equal("damaged", q.dead:get(number).reason)
+      local moved, _, code = q.dead:retry(number)
+      assert.same({ nil, "CORRUPT" }, { moved, code })
+    end
+  end)
+
+  it("is named by check", function()
+    assert_found "^dead letters 1 to 3 of DLQ 'orders' are damaged: their"
+  end)
+
+  it("counts all of them", function()
+    assert.equal(4, q.dead:count())
+    assert.same({ { group = "", reason = "damaged", count = 3 },
+                  { group = "g", reason = "rejected", count = 1 } },
+                helper.groups(q.dead))
+  end)
+
+  it("does not hold up a replay", function()
+    local counts = q.dead:replay()
+    assert.same({ 1, 1, 3 }, { counts.moved, counts.failed, q.dead:count() })
+    assert.same({ "d" }, drain())
+  end)
+
+  it("is removed as a whole, by its last number alone", function()
+    assert.is_nil(q.dead:remove(2))
+    assert.is_true(q.dead:remove(3))
+    assert.equal(1, q.dead:count())
+    assert_clean()
+  end)
+
+  it("goes as the oldest where there are too many", function()
+    q = assert(store:queue("orders", {
+      codec = "raw", keep_dead = { items = 2 },
+    }))
+    die "e"
+    assert.same({ "d", "e" }, helper.payloads(q.dead:list()))
+    assert.equal(3, q:stats().dead_dropped)
+    assert_clean()
   end)
 end)
 

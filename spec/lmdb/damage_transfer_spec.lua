@@ -49,7 +49,8 @@ describe("an archive", function()
   it("holds damaged dead letters, which it names, and those behind", function()
     for _, form in ipairs { "json", "cbor" } do
       local q = transfer.queue_of(transfer.upto(5))
-      q:work(function() return respool.dead() end, { stop_when_empty = true })
+      q:work(function() return respool.dead() end,
+             { batch = 1, stop_when_empty = true })
       stored.damage(q.store.path, "flip", "dead_letters", 1, -1)
       local w = assert(respool.file_writer(helper.dir(), {
         store = q.store, form = form,

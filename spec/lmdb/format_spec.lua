@@ -343,7 +343,7 @@ describe("a blob", function()
     local after = look()
     assert.same(before.blobs, after.blobs)
     assert.same(before.segments[1].value["item list"][1],
-                after.dead_letters[1].value.item)
+                after.dead_letters[1].value["letter list"][1][4])
     q.dead:remove(1)
     assert.same({}, look().blobs)
   end)

@@ -113,15 +113,16 @@ describe("a dead letter", function()
     settle("dead", { error = "bad", group = "poison" })
     local l = only "dead_letters".value
     assert.equal(only "dead_letters".key_bytes, l["own key"].bytes)
-    assert.same({ 2, "rejected", "poison", "orders", 1, 4, 1, "bad" },
-      { l["2"], l.reason, l.group, l["queue name"], l.id, l.priority, l.items,
+    assert.same({ 3, "rejected", "poison", "orders", 4, 1, "bad" },
+      { l["3"], l.reason, l.group, l["queue name"], l.priority, l.items,
         l.error })
-    assert.same({ failed, ms(), failed },
-                { l.pushed_at, l.died_at, l.first_failed_at })
+    assert.same({ ms(), failed }, { l.died_at, l.first_failed_at })
     assert.same({ 2, 2, 0, 0 },
                 { l.attempts, l.deliveries, l.crashes, l["payload version"] })
     assert.equal(2, stored.record("history", l.history).count)
-    assert.same(stored.item "a", l.item)
+    assert.same({ number = 1, id = 1, pushed_at = failed,
+                  item = stored.item "a" },
+                stored.record("letter", l["letter list"][1]))
   end)
 
   it("is summed", function()
@@ -144,14 +145,40 @@ describe("a dead letter", function()
     for _ = 1, 3 do settle("dead") end
     q.dead:remove(2)
     local found = look()
-    assert.same({ { DLQ = 1, ["dead letter number"] = 1 },
-                  { DLQ = 1, ["dead letter number"] = 3 } },
+    assert.same({ { DLQ = 1, ["last number"] = 1, count = 1 },
+                  { DLQ = 1, ["last number"] = 3, count = 1 } },
                 { found.dead_letters[1].key, found.dead_letters[2].key })
     assert.equal("orders", found.dlqs[1].key)
     found.dlqs[1].value.checksum = nil
     assert.same({ number = 1, ["next dead letter number"] = 4, count = 2,
                   bytes = q:stats().dead_bytes, dropped = 0 },
                 found.dlqs[1].value)
+  end)
+
+  it("shares a record with those that died alike", function()
+    q:push_many { "a", "b", "c" }
+    local batch = q:take { limit = 3 }
+    batch:dead { error = "bad" }
+    assert(batch:settle())
+    assert.same({ DLQ = 1, ["last number"] = 3, count = 3 },
+                only "dead_letters".key)
+    q.dead:remove(3)
+    local l = only "dead_letters"
+    assert.same({ DLQ = 1, ["last number"] = 2, count = 2 }, l.key)
+    assert.equal(l.key_bytes, l.value["own key"].bytes)
+    local second = stored.record("letter", l.value["letter list"][2])
+    assert.same({ 2, 2, stored.item "b" },
+                { second.number, second.id, second.item })
+  end)
+
+  it("does not, where it died otherwise", function()
+    q:push_many { "a", "b", "c" }
+    local batch = q:take { limit = 3 }
+    for payload, item in batch:each() do
+      item:dead { error = payload == "b" and "worse" or "bad" }
+    end
+    assert(batch:settle())
+    assert.equal(3, #look().dead_letters)
   end)
 end)
 
@@ -271,8 +298,15 @@ local function assert_account(found, lines)
   end
   local c = stored.record("counters", found.queues[1].value.counters)
   assert.equal(c.pushed, live + c.done + c.died + c.expired + c.removed, "I5")
-  assert.equal(#found.dead_letters,
-               found.dlqs[1] and found.dlqs[1].value.count or 0)
+  local dead = 0
+  for _, e in ipairs(found.dead_letters) do
+    local letters = e.value["letter list"]
+    assert.equal(e.key.count, #letters)
+    assert.equal(e.key["last number"],
+                 stored.record("letter", letters[#letters]).number)
+    dead = dead + e.key.count
+  end
+  assert.equal(dead, found.dlqs[1] and found.dlqs[1].value.count or 0)
 end
 
 local function assert_sound()

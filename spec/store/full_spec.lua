@@ -376,7 +376,9 @@ describe("a full store", function()
       local n = fill(size)
       drain(settle_as("retry", { error = "no", group = "full" }))
       assert.equal(n, q.dead:count())
-      assert.equal("FULL", select(3, q:push(payload(0, size))))
+      local quarter = {}
+      for i = 1, math.floor(n / 4) do quarter[i] = payload(i, size) end
+      assert.equal("FULL", select(3, q:push_many(quarter)))
       assert_room(n, size)
     end)
   end

@@ -44,7 +44,9 @@ static bool grow(table *h) {
   return true;
 }
 
-static int count_dead(table *h, const respool_dead_letter *l, int64_t now) {
+/* Counts `n` dead letters of a run. */
+static int count_dead(table *h, const respool_dead_letter *l, uint64_t n,
+                      int64_t now) {
   if (h->n * 2 >= h->cap && !grow(h)) return RESPOOL_NOMEM;
   respool_dead_group *g = slot_of(h, l->group, l->reason);
   if (!g->count) {
@@ -53,7 +55,7 @@ static int count_dead(table *h, const respool_dead_letter *l, int64_t now) {
     h->n++;
   }
   bool dated = l->died_at > 0;
-  dead_group_add(g, 1, l->number,
+  dead_group_add(g, n, l->number,
                  dated ? (now - l->died_at) / HOUR : RESPOOL_GROUP_HOURS);
   if (dated) dead_group_died(g, l->died_at, l->died_at);
   return 0;
@@ -61,25 +63,24 @@ static int count_dead(table *h, const respool_dead_letter *l, int64_t now) {
 
 /* Dead letters that cannot be read count too, by the reason "damaged". */
 static int count_dlq(txn *t, const dlq *x, int64_t now, table *h) {
-  key start = dead_key(x->id, 0);
+  key start = dead_key(x->id, 0, 0);
   uint32_t of;
-  uint64_t number, before = 0;
-  dead l;
+  uint64_t last, n, before = 0;
+  dead_reader r;
   int rc = 0;
   cur c;
   cur_open(&c, t, DB_DEAD_LETTERS);
   bool found = cur_seek(&c, key_bytes(&start));
-  while (found && !rc && dead_key_read(c.key, &of, &number) &&
-         of == x->id) {
-    if (number <= before) txn_fail(t, RESPOOL_CORRUPT); /* out of order? */
-    before = number;
-    if (!dead_unpack(c.key, c.value, &l)) {
-      l.r.group = phrase_of(NULL);
-      l.r.reason = phrase_of("damaged");
-      l.r.died_at = 0;
+  while (found && !rc && dead_key_read(c.key, &of, &last, &n) && of == x->id) {
+    if (last <= before) txn_fail(t, RESPOOL_CORRUPT); /* out of order? */
+    before = last;
+    if (!dead_run_open(c.key, c.value, &r)) {
+      r.l.r.group = phrase_of(NULL);
+      r.l.r.reason = phrase_of("damaged");
+      r.l.r.died_at = 0;
     }
-    l.r.number = number;
-    rc = count_dead(h, &l.r, now);
+    r.l.r.number = last;
+    rc = count_dead(h, &r.l.r, n, now);
     found = cur_next(&c);
   }
   cur_close(&c);

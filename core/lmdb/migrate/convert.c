@@ -6,6 +6,7 @@
 #include "lmdb/migrate/convert.h"
 
 #include "base/hash.h"
+#include "lmdb/record/records.h"
 #include "record/fields.h"
 #include "record/segment.h"
 
@@ -19,6 +20,7 @@
 #define OLD_PUSHED 12
 #define OLD_EXPIRES 21
 #define OLD_VERSION 29
+#define OLD_DEAD_KEY 12 /* bytes */
 
 static uint64_t read64(const uint8_t *at) {
   uint64_t v = 0;
@@ -133,17 +135,44 @@ void convert_blob(migration *m, enum db db, respool_bytes k, respool_bytes v) {
     convert_summed(m, db, k, v);
 }
 
+/* The key of a run of one; false where the old one is none of a dead letter. */
+static bool key_of_one(respool_bytes old, key *k, uint64_t *number) {
+  uint32_t of;
+  uint64_t count;
+  *k = dead_key(0, 0, 1);
+  if (old.size != OLD_DEAD_KEY) return false;
+  memcpy(k->b, old.data, old.size);
+  return dead_key_read(key_bytes(k), &of, number, &count);
+}
+
+/* Packs a dead letter as a run of one; false where it cannot be read. */
+static bool pack_one(migration *m, respool_bytes k, uint64_t number,
+                     respool_bytes fields) {
+  dead_run run = {.n = 0};
+  dead l;
+  unpacker u;
+  unpacker_init(&u, fields.data, fields.size);
+  dead_fields_unpack(&u, &l);
+  if (u.rc) return false;
+  l.r.number = number;
+  txn_fail(&m->t, dead_run_add(&run, &l));
+  packer_reset(&m->p);
+  dead_run_pack(&m->p, k, &run);
+  dead_run_free(&run);
+  return true;
+}
+
+/* [checksum, format, fields ...] under DLQ and number */
 void convert_dead(migration *m, enum db db, respool_bytes k, respool_bytes v) {
-  if (!old_is_summed(v)) {
+  key own;
+  uint64_t number;
+  if (!key_of_one(k, &own, &number))
     put_as_is(m, db, k, v);
-    return;
-  }
-  packer *p = begin(m, 19);
-  pack_uint(p, DEAD_FORMAT);
-  pack_bytes(p, k.data, k.size);
-  respool_bytes rest = behind(v, OLD_REST);
-  pack_raw(p, rest.data, rest.size);
-  put(m, db, k);
+  else if (old_is_summed(v) &&
+           pack_one(m, key_bytes(&own), number, behind(v, OLD_REST)))
+    put(m, db, key_bytes(&own));
+  else
+    put_as_is(m, db, key_bytes(&own), v);
 }
 
 /* A damaged segment has its new form too, with a checksum that is wrong. */

@@ -126,11 +126,12 @@ key blob_key(uint64_t number, uint32_t part) {
   return k;
 }
 
-key dead_key(uint32_t dlq, uint64_t number) {
+key dead_key(uint32_t dlq, uint64_t last, uint64_t count) {
   key k;
   k.n = 0;
   add(&k, dlq, 4);
-  add(&k, number, 8);
+  add(&k, last, 8);
+  add(&k, count, 2);
   return k;
 }
 
@@ -260,10 +261,12 @@ bool turn_key_read(respool_bytes b, uint32_t *queue, int *priority,
   return at_end(&r);
 }
 
-bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *number) {
+bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *last,
+                   uint64_t *count) {
   reader r = reader_of(b);
   *dlq = (uint32_t)field(&r, 4);
-  *number = field(&r, 8);
+  *last = field(&r, 8);
+  *count = field(&r, 2);
   return at_end(&r);
 }
 

@@ -60,7 +60,7 @@ key claim_key(const place *p);
 key due_key_of(const place *p, int64_t visible_at);
 key expiry_key(const place *p, int64_t expires_at);
 key blob_key(uint64_t number, uint32_t part);
-key dead_key(uint32_t dlq, uint64_t number);
+key dead_key(uint32_t dlq, uint64_t last, uint64_t count);
 key history_key(uint32_t queue, int64_t done_at, uint64_t id);
 name_key unique_key(uint32_t queue, respool_bytes name);
 name_key window_key(uint32_t queue, int64_t until, respool_bytes name);
@@ -96,7 +96,8 @@ bool history_key_read(respool_bytes b, uint32_t *queue, int64_t *done_at,
                       uint64_t *id);
 bool window_key_read(respool_bytes b, uint32_t *queue, int64_t *until,
                      respool_bytes *name);
-bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *number);
+bool dead_key_read(respool_bytes b, uint32_t *dlq, uint64_t *last,
+                   uint64_t *count);
 
 bool same_line(const line *a, const line *b);
 uint64_t place_last(const place *p); /* last id of a segment */

@@ -12,7 +12,7 @@
 #include "lmdb/record/key_codec.h"
 #include "policy/flow.h"
 #include "policy/policy.h"
-#include "record/dead/record.h"
+#include "record/dead/run.h"
 #include "record/dead/replay.h"
 
 typedef struct priority_state {
@@ -88,7 +88,10 @@ typedef struct dlq {
   uint64_t dropped; /* by the bounds below, ever */
   int64_t most_items, most_bytes; /* for those who bury in this transaction */
   size_t added;     /* in it */
-  packer room; /* for its records, one after the other */
+  dead_run run;     /* added, and not stored yet */
+  size_t run_bytes; /* at most */
+  uint64_t stored;  /* bytes of runs, in this transaction */
+  packer room;      /* for its records, one after the other */
 } dlq;
 
 #define DLQ_UNMEASURED UINT64_MAX

@@ -7,6 +7,7 @@
  */
 #include "lmdb/repair/check.h"
 
+#include "lmdb/dead/dead_cursor.h"
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/open.h"
 #include "lmdb/env/txn/cur.h"
@@ -331,34 +332,49 @@ static void check_remaining(audit *a) {
   cur_close(&c);
 }
 
-/* Whether its record is sound. */
-static bool check_dead(audit *a, const dlq *x, uint64_t number, const cur *c) {
-  dead l;
-  if (!dead_unpack(c->key, c->value, &l)) {
+static void found_damaged(audit *a, const dlq *x, uint64_t last,
+                          uint64_t count) {
+  if (count == 1)
     found(a, "dead letter %llu of DLQ '%s' is damaged: its checksum does not "
-          "hold", ULL(number), x->name);
+          "hold", ULL(last), x->name);
+  else
+    found(a, "dead letters %llu to %llu of DLQ '%s' are damaged: their "
+          "checksum does not hold", ULL(dead_first_of(last, count)), ULL(last),
+          x->name);
+}
+
+/* Whether a record is sound. */
+static bool check_run(audit *a, const dlq *x, uint64_t last, uint64_t count,
+                      const cur *c) {
+  dead_reader r;
+  if (!dead_run_is_sound(c->key, c->value, last, count)) {
+    found_damaged(a, x, last, count);
     return false;
   }
-  blob_ref r = blob_of(l.item);
-  if (r.number && !blob_sound(a, r))
-    found(a, "blob %llu of dead letter %llu of DLQ '%s' is damaged",
-          ULL(r.number), ULL(number), x->name);
+  dead_run_open(c->key, c->value, &r);
+  while (dead_run_next(&r)) {
+    blob_ref b = blob_of(r.l.item);
+    if (b.number && !blob_sound(a, b))
+      found(a, "blob %llu of dead letter %llu of DLQ '%s' is damaged",
+            ULL(b.number), ULL(r.l.r.number), x->name);
+  }
   return true;
 }
 
 /* Bytes are compared where all records are sound: one that is not does not say
-   which blob is its own. */
+   which blobs are its own. */
 static void check_dead_letters(audit *a, const dlq *x) {
-  key start = dead_key(x->id, 0);
+  key start = dead_key(x->id, 0, 0);
   uint32_t of;
-  uint64_t number, n = 0, bytes = 0;
+  uint64_t last, count, n = 0, bytes = 0;
   cur c;
   cur_open(&c, a->t, DB_DEAD_LETTERS);
   bool more = cur_seek(&c, key_bytes(&start)), sound = true;
-  for (; more && dead_key_read(c.key, &of, &number) && of == x->id;
-       more = cur_next(&c), n++) {
-    sound = check_dead(a, x, number, &c) && sound;
-    bytes += dead_weight(c.key, c.value);
+  for (; more && dead_key_read(c.key, &of, &last, &count) && of == x->id;
+       more = cur_next(&c)) {
+    sound = check_run(a, x, last, count, &c) && sound;
+    n += count;
+    bytes += dead_run_weight(c.key, c.value);
   }
   cur_close(&c);
   if (n != x->count)

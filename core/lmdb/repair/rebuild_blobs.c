@@ -56,10 +56,12 @@ static void refer_segment(salvage *s, const cur *c, refer_fn refer) {
 }
 
 static void refer_dead(salvage *s, const cur *c, refer_fn refer) {
-  dead l;
-  if (!dead_unpack(c->key, c->value, &l)) return;
-  blob_ref b = blob_of(l.item);
-  if (b.number) refer(s, b);
+  dead_reader r;
+  if (!dead_run_open(c->key, c->value, &r)) return;
+  while (dead_run_next(&r)) {
+    blob_ref b = blob_of(r.l.item);
+    if (b.number) refer(s, b);
+  }
 }
 
 static void refer_history(salvage *s, const cur *c, refer_fn refer) {

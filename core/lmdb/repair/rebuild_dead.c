@@ -30,41 +30,39 @@ static void see_id(salvage *s, const dead *l) {
   queue_changed(s->t, q);
 }
 
-/* Deletes a dead letter whose blob is lost; false then. */
-static bool keep_dead(salvage *s, cur *c, uint64_t number, const dlq *x) {
-  dead l;
-  blob_ref b = {0, 0};
-  if (dead_unpack(c->key, c->value, &l)) {
-    b = blob_of(l.item);
-    see_id(s, &l);
-  }
-  if (!b.number || salvage_has_blob(s, b)) return true;
+static void lose(salvage *s, const dlq *x, uint64_t number) {
   s->out->lost_dead_letters++;
   salvage_say(s,
               "lost: dead letter %llu of DLQ '%.200s', whose blob is damaged",
               ULL(number), x->name);
-  cur_del(c);
-  return false;
+}
+
+/* Counts the dead letters of a run, and removes those whose blobs are lost. */
+static void rebuild_run(salvage *s, dlq *x, const stored_run *from) {
+  uint64_t lost[RUN_LETTERS];
+  size_t n = 0;
+  dead_reader r;
+  respool_bytes v = {from->value.data, from->value.len};
+  x->count += from->count;
+  x->bytes += dead_run_weight(key_bytes(&from->key), v);
+  if (!dead_run_open(key_bytes(&from->key), v, &r)) return;
+  while (dead_run_next(&r)) {
+    blob_ref b = blob_of(r.l.item);
+    see_id(s, &r.l);
+    if (!b.number || salvage_has_blob(s, b)) continue;
+    lose(s, x, r.l.r.number);
+    lost[n++] = r.l.r.number;
+  }
+  if (n) dead_run_remove(s->t, x, from, (numbers){lost, n}, BLOBS_STAY);
 }
 
 static void rebuild_dlq(salvage *s, dlq *x) {
-  key start = dead_key(x->id, 0);
-  uint32_t of;
-  uint64_t number = 0, counted = x->count;
-  cur c;
+  stored_run from = {.last = 0};
+  uint64_t counted = x->count;
   x->count = x->bytes = 0;
-  cur_open(&c, s->t, DB_DEAD_LETTERS);
-  while (cur_seek(&c, key_bytes(&start)) &&
-         dead_key_read(c.key, &of, &number) && of == x->id) {
-    uint64_t weight = dead_weight(c.key, c.value);
-    if (keep_dead(s, &c, number, x)) {
-      x->count++;
-      x->bytes += weight;
-    }
-    start = dead_key(x->id, number + 1);
-  }
-  cur_close(&c);
-  if (number >= x->next_number && x->count) x->next_number = number + 1;
+  while (dead_run_find(s->t, x, from.last + 1, &from)) rebuild_run(s, x, &from);
+  packer_free(&from.value);
+  if (from.last >= x->next_number && x->count) x->next_number = from.last + 1;
   x->dirty = true;
   s->out->dead_letters += x->count;
   if (x->count == counted || s->hole[DB_DLQS]) return;
@@ -76,12 +74,12 @@ static void rebuild_dlq(salvage *s, dlq *x) {
 
 void salvage_name_dlqs(salvage *s) {
   uint32_t id = 0;
-  uint64_t number;
+  uint64_t last, count;
   for (;;) {
-    key start = dead_key(id + 1, 0);
+    key start = dead_key(id + 1, 0, 0);
     respool_bytes found, v;
     if (!txn_seek(s->t, DB_DEAD_LETTERS, key_bytes(&start), &found, &v) ||
-        !dead_key_read(found, &id, &number) || !salvage_commit(s))
+        !dead_key_read(found, &id, &last, &count) || !salvage_commit(s))
       return;
     if (salvage_has_owner(s, DLQS, id)) continue;
     char name[RESPOOL_NAME_MAX + 1];

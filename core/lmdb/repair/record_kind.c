@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEAD_KEY 12 /* bytes */
-
 /* Above all numbers of queues and DLQs. */
 #define FAMILY_END ((uint32_t)1 << 31)
 
@@ -53,6 +51,13 @@ static bool is_claim(const node *n) {
          c.last < NUMBER_END;
 }
 
+static bool is_run(const node *n) {
+  uint32_t of;
+  uint64_t last, count;
+  return dead_key_read(n->key, &of, &last, &count) && last < NUMBER_END &&
+         dead_run_is_sound(n->key, n->value, last, count);
+}
+
 static bool is_history(const node *n) {
   respool_item_about i;
   unpacker u;
@@ -64,7 +69,6 @@ static bool is_sound(enum db db, const node *n) {
   dlq x;
   respool_replay j;
   key_owner h;
-  dead l;
   entry e;
   respool_bytes data;
   if (!n->value.data || n->tree) return false;
@@ -79,7 +83,7 @@ static bool is_sound(enum db db, const node *n) {
     case DB_CLAIMS: return is_claim(n);
     case DB_KEYS: return owner_unpack(n->key, n->value, &h);
     case DB_HISTORY: return is_history(n);
-    case DB_DEAD_LETTERS: return dead_unpack(n->key, n->value, &l);
+    case DB_DEAD_LETTERS: return is_run(n);
     case DB_BLOBS: return part_unpack(n->key, n->value, &data);
     default: return false;
   }
@@ -140,6 +144,6 @@ bool record_home(const node *n, enum db *db, node *out) {
   out->key = segment_own_key(out->value);
   if (out->key.data && is_sound(*db, out)) return true;
   *db = DB_DEAD_LETTERS;
-  out->key = dead_own_key(out->value);
-  return out->key.data && out->key.size == DEAD_KEY && is_sound(*db, out);
+  out->key = dead_run_own_key(out->value);
+  return out->key.data && is_sound(*db, out);
 }

@@ -114,7 +114,7 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
   queue q;
   dlq x;
   place p;
-  uint64_t number;
+  uint64_t number, count;
   uint32_t id;
   if (db == DB_QUEUES && record_queue(n, &q)) {
     see_number(s, NEXT_QUEUE, q.id);
@@ -127,7 +127,7 @@ static void see_numbers(salvage *s, enum db db, const node *n) {
     see_number(s, NEXT_DLQ, x.id);
     add_owner(s, DLQS, x.id);
   }
-  if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &id, &number))
+  if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &id, &number, &count))
     see_number(s, NEXT_DLQ, id);
   if (db == DB_BLOBS && blob_key_read(n->key, &number, &id))
     see_number(s, NEXT_BLOB, number);
@@ -206,10 +206,14 @@ static void miss_segment(salvage *s, const node *n, const place *p) {
               ULL(place_last(p)));
 }
 
-static void miss_dead(salvage *s, uint32_t of, uint64_t number) {
-  s->missing_dead++;
-  salvage_say(s, "missing: dead letter %llu of DLQ number %u, which is damaged",
-              ULL(number), of);
+static void miss_dead(salvage *s, uint32_t of, uint64_t last, uint64_t count) {
+  s->missing_dead += count;
+  if (count == 1)
+    salvage_say(s, "missing: dead letter %llu of DLQ number %u, which is "
+                "damaged", ULL(last), of);
+  else
+    salvage_say(s, "missing: %llu dead letters of DLQ number %u, the last of "
+                "number %llu, which are damaged", ULL(count), of, ULL(last));
 }
 
 /* These databases say which items are settled. */
@@ -221,11 +225,11 @@ static const char *settled_hint(enum db db) {
 static void lose(salvage *s, enum db db, const node *n) {
   place p;
   uint32_t of;
-  uint64_t number;
+  uint64_t last, count;
   if (db == DB_SEGMENTS && record_place(n, &p))
     miss_segment(s, n, &p);
-  else if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &of, &number))
-    miss_dead(s, of, number);
+  else if (db == DB_DEAD_LETTERS && dead_key_read(n->key, &of, &last, &count))
+    miss_dead(s, of, last, count);
   else {
     s->out->lost_records++;
     if (*settled_hint(db)) s->settled_said = true;
@@ -447,7 +451,9 @@ static bool adopt(void *arg, const node *n) {
   if ((damaged && !is_damaged(db, r.key, old)) || !put(s, db, &r, false) ||
       damaged)
     return true;
-  uint64_t *missing = &s->missing_dead, count = 1;
+  uint64_t *missing = &s->missing_dead, count = 1, last;
+  uint32_t of;
+  if (db == DB_DEAD_LETTERS) dead_key_read(r.key, &of, &last, &count);
   if (db == DB_SEGMENTS && record_place(&r, &p)) {
     missing = &s->missing_items;
     count = unsettled_in(s, &r, &p);

@@ -7,6 +7,7 @@
  */
 #include "lmdb/steps/replay.h"
 
+#include "lmdb/dead/dead_cursor.h"
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/dead/named_replay.h"
 #include "lmdb/queue/state.h"
@@ -25,7 +26,7 @@ typedef struct run {
   queue *to;
   int priority;
   uint64_t attempts;
-  packer stored;     /* a copy of the dead letter that is added */
+  stored_run stored; /* of the dead letters that are added */
   arena memory;
   respool_bytes memo;
   respool_bytes key; /* of its one item; or empty */
@@ -48,6 +49,7 @@ static int flush_run(txn *t, int64_t wall, run *r) {
   return rc;
 }
 
+/* Where the dead letters of a run go. */
 static queue *target(txn *t, const move_req *r, const dead *l, int *rc) {
   char name[RESPOOL_NAME_MAX + 1];
   if (r->to) return queue_find(t, r->to, rc);
@@ -112,8 +114,9 @@ static int add(txn *t, int64_t wall, run *r, const dead *l, item *i) {
   return 0;
 }
 
-static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
-                      const respool_move *m, const dead *l) {
+/* Adds an item that is more than a body, or has a blob. */
+static int add_whole(txn *t, int64_t wall, run *r, const move_req *req,
+                     const respool_move *m, const dead *l) {
   respool_page p;
   item i;
   unpacker u;
@@ -132,26 +135,77 @@ static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
   return bad ? bad : t->rc;
 }
 
-static int move_one(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
-                    const respool_move *m) {
-  respool_bytes v;
+static int add_to_run(txn *t, int64_t wall, run *r, const move_req *req,
+                      const respool_move *m, const dead *l) {
+  unpacker u;
+  unpacker_init(&u, l->item.data, l->item.size);
+  if (!item_is_body(&u)) return add_whole(t, wall, r, req, m, l);
+  item i = {.body = unpack_bytes(&u)};
+  dead_renew(&i, l, m);
+  builder_add(&r->items, &i);
+  return u.rc ? damaged(m->number, req->dlq) : t->rc;
+}
+
+static int move_one(txn *t, int64_t wall, const move_req *req, run *r,
+                    queue *to, const respool_move *m, const dead *stored) {
   dead l;
-  key k = dead_key(x->id, m->number);
-  if (!txn_get(t, DB_DEAD_LETTERS, key_bytes(&k), &v)) return t->rc;
-  packer_reset(&r->stored);
-  pack_raw(&r->stored, v.data, v.size);
-  int rc = r->stored.rc;
-  v.data = r->stored.data;
-  if (!rc && !dead_unpack(key_bytes(&k), v, &l))
-    rc = damaged(m->number, req->dlq);
-  if (m->payload) l.r.version = m->version;
-  uint64_t weight = rc ? 0 : v.size + blob_of(l.item).size;
-  queue *q = rc ? NULL : target(t, req, &l, &rc);
-  if (q) rc = turn(t, wall, req, r, q, &l);
-  if (!rc) rc = add_to_run(t, wall, r, req, m, &l);
-  if (!rc) {
-    dead_delete(t, x, m->number, weight);
-    req->moved++;
+  if (m->payload) {
+    l = *stored;
+    l.r.version = m->version;
+    stored = &l;
+  }
+  int rc = turn(t, wall, req, r, to, stored);
+  return rc ? rc : add_to_run(t, wall, r, req, m, stored);
+}
+
+/* May it be one of a damaged run? */
+static bool is_among(const stored_run *s, uint64_t number) {
+  return number >= dead_first_of(s->last, s->count);
+}
+
+/* Moves those of the run that are among `m`, whose numbers rise, and removes
+   them; `*n` is how many of `m` it may have. */
+static int move_run(txn *t, int64_t wall, move_req *req, dlq *x, run *r,
+                    const respool_move *m, size_t n) {
+  uint64_t gone[RUN_LETTERS];
+  size_t moved = 0;
+  int rc = 0;
+  dead_reader from;
+  respool_bytes v = {r->stored.value.data, r->stored.value.len};
+  if (!dead_run_open(key_bytes(&r->stored.key), v, &from))
+    return is_among(&r->stored, m[n - 1].number)
+               ? damaged(m[n - 1].number, req->dlq) : 0;
+  queue *to = NULL;
+  for (size_t i = 0; i < n && !rc && dead_run_next(&from);) {
+    while (i < n && m[i].number < from.l.r.number) i++;
+    if (i == n || m[i].number != from.l.r.number) continue;
+    if (!to) to = target(t, req, &from.l, &rc);
+    if (to) rc = move_one(t, wall, req, r, to, &m[i], &from.l);
+    gone[moved++] = m[i++].number;
+  }
+  if (!rc)
+    dead_run_remove(t, x, &r->stored, (numbers){gone, moved}, BLOBS_STAY);
+  req->moved += moved;
+  return rc;
+}
+
+/* How many of the moves, the first of them at least, rise up to the end of the
+   run. */
+static size_t count_rising(const respool_move *m, size_t n, uint64_t last) {
+  size_t i = 1;
+  while (i < n && m[i].number > m[i - 1].number && m[i].number <= last) i++;
+  return i;
+}
+
+static int move_all(txn *t, int64_t wall, move_req *req, dlq *x, run *r) {
+  int rc = 0;
+  size_t n;
+  for (size_t i = 0; i < req->n && !rc && !t->rc; i += n) {
+    const respool_move *m = &req->moves[i];
+    n = 1;
+    if (!dead_run_find(t, x, m->number, &r->stored)) continue;
+    n = count_rising(m, req->n - i, r->stored.last);
+    rc = move_run(t, wall, req, x, r, m, n);
   }
   return rc;
 }
@@ -167,16 +221,13 @@ static int save_replay(txn *t, const move_req *req) {
 
 int lmdb_dead_move(txn *t, int64_t wall, move_req *req) {
   run r = {.notices = req->notices};
-  int rc = 0;
   req->moved = 0;
   dlq *x = dlq_find(t, req->dlq);
   builder_init(&r.items, 0);
-  packer_init(&r.stored);
-  for (size_t i = 0; x && i < req->n && !rc && !t->rc; i++)
-    rc = move_one(t, wall, req, x, &r, &req->moves[i]);
+  int rc = x ? move_all(t, wall, req, x, &r) : 0;
   if (!rc && !t->rc) rc = flush_run(t, wall, &r);
   builder_free(&r.items);
-  packer_free(&r.stored);
+  packer_free(&r.stored.value);
   arena_free(&r.memory);
   if (!rc && req->replay) rc = save_replay(t, req);
   return rc ? rc : t->rc;

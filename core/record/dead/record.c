@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making, packing and unpacking of dead letters; see dead_record.h.
+ * Making, packing and unpacking of dead letters; see record.h.
  */
 #include "record/dead/record.h"
 
@@ -82,40 +82,34 @@ void dead_pack(packer *p, respool_bytes key, const dead *l) {
   sum_put(p, start, key_seed(key));
 }
 
-respool_bytes dead_own_key(respool_bytes b) {
-  unpacker u;
-  unpacker_init(&u, b.data, b.size);
-  unpack_array(&u);
-  unpack_uint(&u);
-  unpack_uint(&u);
-  respool_bytes key = unpack_bytes(&u);
-  return u.rc ? (respool_bytes){NULL, 0} : key;
+void dead_fields_unpack(unpacker *u, dead *l) {
+  respool_dead_letter *r = &l->r;
+  memset(l, 0, sizeof *l);
+  r->reason = unpack_phrase(u);
+  r->group = unpack_phrase(u);
+  r->queue = unpack_phrase(u);
+  r->id = unpack_uint(u);
+  r->priority = unpack_priority(u);
+  r->items = unpack_uint(u);
+  r->pushed_at = unpack_int(u);
+  r->died_at = unpack_int(u);
+  r->first_failed_at = unpack_int(u);
+  r->attempts = unpack_uint(u);
+  r->deliveries = unpack_uint(u);
+  r->crashes = unpack_uint(u);
+  r->version = unpack_uint(u);
+  r->error = unpack_phrase(u);
+  l->failures = unpack_failures(u);
+  l->item = unpack_skip(u);
+  l->memo = unpack_memo(u);
 }
 
 bool dead_unpack(respool_bytes key, respool_bytes b, dead *l) {
-  respool_dead_letter *r = &l->r;
   unpacker u;
-  memset(l, 0, sizeof *l);
   record_open(&u, b, 19, key_seed(key));
   unpack_expect(&u, unpack_uint(&u) == DEAD_FORMAT);
   unpack_bytes(&u);
-  r->reason = unpack_phrase(&u);
-  r->group = unpack_phrase(&u);
-  r->queue = unpack_phrase(&u);
-  r->id = unpack_uint(&u);
-  r->priority = unpack_priority(&u);
-  r->items = unpack_uint(&u);
-  r->pushed_at = unpack_int(&u);
-  r->died_at = unpack_int(&u);
-  r->first_failed_at = unpack_int(&u);
-  r->attempts = unpack_uint(&u);
-  r->deliveries = unpack_uint(&u);
-  r->crashes = unpack_uint(&u);
-  r->version = unpack_uint(&u);
-  r->error = unpack_phrase(&u);
-  l->failures = unpack_failures(&u);
-  l->item = unpack_skip(&u);
-  l->memo = unpack_memo(&u);
+  dead_fields_unpack(&u, l);
   return u.rc == 0;
 }
 
@@ -144,24 +138,26 @@ static int copy_failures(arena *a, respool_dead_letter *r,
   return 0;
 }
 
-static void damaged_dead(respool_dead_letter *r) {
+int dead_show_damaged(arena *a, respool_bytes stored, respool_dead_letter *r) {
   memset(r, 0, sizeof *r);
   r->reason = phrase_of("damaged");
   r->error = phrase_of("the dead letter's checksum does not hold");
   r->items = 1;
   r->damaged = 1;
+  return arena_copy(a, stored, &r->body);
 }
 
-int dead_show(arena *a, respool_bytes key, respool_bytes stored,
-              respool_dead_letter *r, dead *l) {
-  if (!dead_unpack(key, stored, l)) {
-    damaged_dead(r);
-    return arena_copy(a, stored, &r->body);
-  }
+int dead_show_fields(arena *a, const dead *l, respool_dead_letter *r) {
   *r = l->r;
   int rc = copy_strings(a, r);
   if (!rc) rc = copy_failures(a, r, l->failures);
   return rc ? rc : arena_copy(a, l->memo, &r->memo);
+}
+
+int dead_show(arena *a, respool_bytes key, respool_bytes stored,
+              respool_dead_letter *r, dead *l) {
+  return dead_unpack(key, stored, l) ? dead_show_fields(a, l, r)
+                                     : dead_show_damaged(a, stored, r);
 }
 
 /* An item that cannot be read is shown as its bytes. */

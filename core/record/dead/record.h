@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A dead letter as it is stored: [checksum, format, own key, rest of the fields
- * ...]; its item is packed as item.h has it, its failures as failures.h has
- * them. A repair that finds it without its key puts it back by its own.
+ * A dead letter, and how PostgreSQL stores it: [checksum, format, own key, rest
+ * of the fields ...]; its item is packed as item.h has it, its failures as
+ * failures.h has them. LMDB stores runs of them: see run.h.
  */
 #ifndef DEAD_RECORD_H
 #define DEAD_RECORD_H
@@ -46,15 +46,20 @@ int death_number(const char *reason);
 
 void dead_pack(packer *p, respool_bytes key, const dead *l);
 
+/* Reads what is behind the format and the own key. */
+void dead_fields_unpack(unpacker *u, dead *l);
+
 /* Verifies the checksum, which covers the key. */
 bool dead_unpack(respool_bytes key, respool_bytes b, dead *l);
-respool_bytes dead_own_key(respool_bytes b); /* data NULL: there is none */
 
 /* Shows a stored dead letter, but for its item: `*r` has copies, `*l` borrows
    from `stored`. A record that cannot be read is shown as damaged, with its
    bytes; it has no item then. 0 or NOMEM. */
 int dead_show(arena *a, respool_bytes key, respool_bytes stored,
               respool_dead_letter *r, dead *l);
+
+int dead_show_fields(arena *a, const dead *l, respool_dead_letter *r);
+int dead_show_damaged(arena *a, respool_bytes stored, respool_dead_letter *r);
 
 /* Shows its item, or the bytes where `i` is NULL, as they cannot be read. */
 void dead_show_item(respool_dead_letter *r, const item *i,

@@ -107,6 +107,12 @@ bool space_has(txn *t, uint64_t more) {
   return from + more <= end || from - space_used(t) >= more;
 }
 
+bool space_may_grow(txn *t, uint64_t more) {
+  uint64_t all = t->claimed + more;
+  return space_high_water(t->env) + all <= t->env->map_size &&
+         space_claim_file(t->env, all);
+}
+
 void space_stat(txn *t, respool_store_stats *out) {
   MDB_envinfo info;
   mdb_env_info(t->env->mdb, &info);

@@ -24,4 +24,8 @@ bool space_claim_file(lmdb_env *e, uint64_t more);
    Changes nothing; true as well where that cannot be known. */
 bool space_has(txn *t, uint64_t more);
 
+/* Can the file grow by `more` bytes beyond those claimed? Within it, values of
+   several pages may find none side by side. */
+bool space_may_grow(txn *t, uint64_t more);
+
 #endif

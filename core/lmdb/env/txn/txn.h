@@ -23,7 +23,7 @@
 enum db {
   DB_META,         /* name -> format version, store id, counters */
   DB_SEGMENTS,     /* queue, space, priority, first id, count -> segment */
-  DB_DEAD_LETTERS, /* DLQ, number -> dead letter */
+  DB_DEAD_LETTERS, /* DLQ, last number, count -> run of dead letters */
   DB_HISTORY,      /* queue, done_at, id -> finished item */
   DB_BLOBS,        /* blob, part -> part */
   DB_QUEUES,       /* name -> policy, state, counters */

@@ -96,7 +96,7 @@ M.KINDS = {
     "The age of the oldest item, and drop_oldest, pass an item by.", REBUILD },
   { "balance", "was pushed .* are gone and",
     "Items have come without being counted.", COUNTED },
-  { "dead-letter-damaged", "dead letter .* is damaged",
+  { "dead-letter-damaged", "dead letters? .* damaged:",
     "A dead letter's bytes have changed.",
     "`respool dead remove` removes it. Look for a failing disk." },
   { "DLQ-damaged", "the record of DLQ .* is damaged",
