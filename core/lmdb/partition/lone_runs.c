@@ -24,7 +24,6 @@
 #define MERGED 4          /* runs that become one */
 #define ENDED_ITEMS 4096  /* more than those that are there, before a run is
                              written anew without them */
-#define TRIM_RUNS 4       /* that one transaction removes */
 #define HEAD 10           /* of an item */
 
 int names_compare(respool_bytes a, respool_bytes b) {
@@ -149,14 +148,19 @@ static lone *make_list(merged *m, size_t n) {
   return list;
 }
 
-/* Merges sorted items of a run. */
+/* Merges sorted items of a run. Of those with one name only the newest can be
+   there still. */
 static void merge_list(merged *m, const lone *more, size_t n) {
   lone *list = make_list(m, m->n + n);
   size_t i = 0, j = 0, k = 0;
   if (!list) return;
-  while (i < m->n && j < n)
-    list[k++] = names_compare(m->of[i].name, more[j].name) < 0 ? m->of[i++]
-                                                               : more[j++];
+  while (i < m->n && j < n) {
+    int order = names_compare(m->of[i].name, more[j].name);
+    bool first = order < 0 || (order == 0 && m->of[i].id > more[j].id);
+    list[k++] = first ? m->of[i] : more[j];
+    i += order <= 0;
+    j += order >= 0;
+  }
   while (i < m->n) list[k++] = m->of[i++];
   while (j < n) list[k++] = more[j++];
   m->of = list;
@@ -188,22 +192,17 @@ static void merge_run(merged *m, const lone_run *r) {
   if (!m->t->rc) merge_list(m, list, n);
 }
 
-/* Items with ids below it have ended. */
-static uint64_t oldest_item(txn *t, const queue *q) {
-  uint64_t id = UINT64_MAX, first;
-  for (size_t i = 0; i < q->n_priorities; i++) {
-    line l = {q->id, SPACE_PARTED, q->priorities[i].priority};
-    first = first_unsettled(t, &l, 0);
-    if (first < id) id = first;
-  }
-  return id;
-}
-
+/* Leaves out items that are older than all that are there of their priority. */
 static void leave_out_older(merged *m) {
-  uint64_t oldest = oldest_item(m->t, m->q);
+  uint64_t oldest[RESPOOL_PRIORITIES];
   size_t n = 0;
+  for (int i = 0; i < RESPOOL_PRIORITIES; i++) oldest[i] = UINT64_MAX;
+  for (size_t i = 0; i < m->q->n_priorities; i++) {
+    line l = {m->q->id, SPACE_PARTED, m->q->priorities[i].priority};
+    oldest[l.priority] = first_unsettled(m->t, &l, 0);
+  }
   for (size_t i = 0; i < m->n; i++)
-    if (m->of[i].id >= oldest) m->of[n++] = m->of[i];
+    if (m->of[i].id >= oldest[m->of[i].priority]) m->of[n++] = m->of[i];
   m->n = n;
 }
 
@@ -317,10 +316,10 @@ static bool is_over(txn *t, const queue *q, const lone_run *r) {
   return !t->rc;
 }
 
-static void remove_run(txn *t, queue *q, size_t i) {
-  delete_run(t, q, q->runs[i].number);
-  q->n_runs--;
-  memmove(q->runs + i, q->runs + i + 1, (q->n_runs - i) * sizeof *q->runs);
+/* Removes the oldest run. */
+static void remove_run(txn *t, queue *q) {
+  delete_run(t, q, q->runs->number);
+  memmove(q->runs, q->runs + 1, --q->n_runs * sizeof *q->runs);
   queue_changed(t, q);
 }
 
@@ -342,9 +341,7 @@ static void compact(txn *t, queue *q, size_t i) {
 
 void runs_trim(txn *t, queue *q) {
   uint64_t items = 0;
-  for (int left = TRIM_RUNS; left && q->n_runs && is_over(t, q, q->runs);
-       left--)
-    remove_run(t, q, 0);
+  while (q->n_runs && is_over(t, q, q->runs)) remove_run(t, q);
   for (size_t i = 0; i < q->n_runs; i++) items += q->runs[i].n;
   if (items > 2 * q->n_lones + ENDED_ITEMS && q->n_lones && !t->rc)
     compact(t, q, txn_number(t) % q->n_runs);

@@ -132,28 +132,33 @@ void lones_settle(txn *t, bool committed) {
 
 /* ---- looking ------------------------------------------------------------ */
 
-/* Looks for items of a sorted list in a run: those that are there are `found`,
-   with id and priority. */
-static void look_in_run(txn *t, const queue *q, const lone_run *r, lone *list,
-                        size_t n) {
+/* Looks in a run for those items of a sorted list that have no id yet. One that
+   is there is `found`. One that has ended gets its id as well: what older runs
+   have under its name has ended before it was pushed. Returns how many it met. */
+static size_t look_in_run(txn *t, const queue *q, const lone_run *r,
+                          lone *list, size_t n) {
   run_walk w;
+  size_t met = 0;
   run_walk_from(&w, t, q, r, list->name);
   for (size_t i = 0; i < n && !w.rc && !t->rc; i++) {
+    if (list[i].id) continue;
     run_walk_to(&w, list[i].name);
-    for (; w.more && !names_compare(w.here.name, list[i].name); run_walk_on(&w))
-      if (!list[i].found && lone_is_there(t, q, &w.here)) {
-        list[i].id = w.here.id;
-        list[i].priority = w.here.priority;
-        list[i].found = true;
-      }
+    if (!w.more || names_compare(w.here.name, list[i].name)) continue;
+    list[i].id = w.here.id;
+    list[i].priority = w.here.priority;
+    list[i].found = lone_is_there(t, q, &w.here);
+    met++;
   }
   if (w.rc) partition_unread(t, q, w.rc);
   run_walk_end(&w);
+  return met;
 }
 
+/* From the newest run on. */
 static void look_in_runs(txn *t, const queue *q, lone *list, size_t n) {
-  for (size_t i = q->n_runs; i > 0 && n && !t->rc; i--)
-    look_in_run(t, q, &q->runs[i - 1], list, n);
+  size_t left = n;
+  for (size_t i = q->n_runs; i > 0 && left && !t->rc; i--)
+    left -= look_in_run(t, q, &q->runs[i - 1], list, n);
 }
 
 bool lone_find(txn *t, queue *q, respool_bytes name, lone *found) {
@@ -174,8 +179,7 @@ static void find_list(txn *t, const queue *q, lone **list, size_t n,
   for (size_t i = 0; i < n; i++) {
     list[i]->found = !f || name_filter_has(f, list[i]->name);
     if (!list[i]->found) continue;
-    room[m] = *list[i];
-    room[m++].found = false;
+    room[m++] = (lone){.name = list[i]->name};
   }
   look_in_runs(t, q, room, m);
   for (size_t i = 0, j = 0; i < n; i++)
