@@ -358,3 +358,30 @@ bool partitions_drop(txn *t, queue *q, size_t limit) {
     }
   return false;
 }
+
+/* Has a stored partition any items? */
+static bool has_items(txn *t, const queue *q, respool_bytes k,
+                      respool_bytes v) {
+  partition p = {.n_lines = 0};
+  arena a;
+  arena_init(&a);
+  int rc = partition_unpack(k, v, &a, &p);
+  if (rc) partition_unread(t, q, rc);
+  bool empty = is_empty(&p);
+  arena_free(&a);
+  return !empty;
+}
+
+bool partitions_remain(txn *t, queue *q) {
+  name_key prefix = partition_key(q->id, (respool_bytes){NULL, 0});
+  bool any = q->n_lones > 0;
+  cur c;
+  cur_open(&c, t, DB_PARTITIONS);
+  bool more = q->n_partitions && cur_seek(&c, name_key_bytes(&prefix));
+  for (; more && !any && c.key.size > prefix.n &&
+         !memcmp(c.key.data, prefix.b, prefix.n); more = cur_next(&c))
+    any = has_items(t, q, c.key, c.value);
+  cur_close(&c);
+  if (!any && !t->rc) partitions_drop(t, q, SIZE_MAX);
+  return any;
+}

@@ -47,6 +47,10 @@ void partition_end_lone(txn *t, queue *q, partition *p);
    there may be more. The queue has no items. */
 bool partitions_drop(txn *t, queue *q, size_t limit);
 
+/* Has any partition items? If not, what is left of partitions goes: holds, and
+   the like. */
+bool partitions_remain(txn *t, queue *q);
+
 /* Stores what has changed, and forgets what was loaded. */
 void partitions_store(txn *t);
 void partitions_forget(txn *t, bool committed);

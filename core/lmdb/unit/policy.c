@@ -39,7 +39,7 @@ int lmdb_queue_open(txn *t, const char *name, int64_t wall,
   queue_config before = q->config;
   config_apply(&q->config, o);
   if (config_equal(&before, &q->config)) return t->rc;
-  if (q->config.ordered && q->n_partitions) {
+  if (q->config.ordered && partitions_remain(t, q)) {
     q->config = before;
     return partitions_unordered(q);
   }
