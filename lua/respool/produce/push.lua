@@ -307,4 +307,14 @@ function M.carried_list(store, list)
   return rows
 end
 
+-- Why a queue takes no items of partitions; false: it does.
+---@param queue respool.queue
+---@return string|false|nil, string?, string?
+function M.no_partitions(queue)
+  local config, message, code = queue.handle:config()
+  if not config then return nil, message, code end
+  return config.ordered == 1 and ("queue '%s': a queue in strict order has no "
+    .. "partitions"):format(queue.name)
+end
+
 return M

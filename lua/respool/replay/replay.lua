@@ -14,6 +14,7 @@ local core = require "respool.core"
 local options = require "respool.support.options"
 local page_of = require "respool.replay.replay_page"
 local progress_of = require "respool.replay.progress"
+local push = require "respool.produce.push"
 local runner_of = require "respool.support.runner"
 local pages = require "respool.support.pages"
 local timing = require "respool.support.timing"
@@ -419,10 +420,8 @@ local function look_at_targets(run)
   run.queues = {}
   for _, name in ipairs(names) do run.queues[name] = true end
   if not run.o.to then return true end
-  local policy
-  policy, message, code = run.o.to.handle:config()
-  run.to_ordered = policy and policy.ordered
-  return policy and true, message, code
+  run.no_partitions, message, code = push.no_partitions(run.o.to)
+  return run.no_partitions ~= nil, message, code
 end
 
 -- A run over the dead letters there are now. `read` lists pages of them.

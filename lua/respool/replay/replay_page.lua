@@ -55,9 +55,8 @@ end
 
 -- A dry run says what a move would do.
 local function check_target(run, dead_letter)
-  if run.to_ordered and dead_letter.partition then
-    error(("queue '%s': a queue in strict order has no partitions"):format(
-      run.o.to.name), 0)
+  if run.no_partitions and dead_letter.partition then
+    error(run.no_partitions, 0)
   end
   if not run.queues or run.o.to or run.queues[dead_letter.queue] then return end
   error(("there is no queue '%s'"):format(dead_letter.queue), 0)

@@ -92,6 +92,7 @@ end
 
 -- The entry of a record that can be pushed, or nil and why it cannot be.
 local function entry_of(r, record, known, print)
+  if r.no_partitions and record.partition then return nil, r.no_partitions end
   local ok, planned = compat.pcall(record_of.plan, r.o.to, record,
                                    r.o.on_conflict)
   if not ok then return nil, outcome.describe(planned).text end
@@ -413,10 +414,13 @@ end
 function M.import(given)
   local o = options.read(FORM, given, 1)
   options.need(FORM, o, "to", "reader")
-  local lock, message, code = imported.lock(o.to.store)
+  local no_partitions, message, code = push.no_partitions(o.to)
+  if no_partitions == nil then return nil, message, code end
+  local lock
+  lock, message, code = imported.lock(o.to.store)
   if not lock then return nil, message, code end
   local r = {
-    o = o, store = o.to.store, failed = 0,
+    o = o, store = o.to.store, failed = 0, no_partitions = no_partitions,
     counts = {
       read = 0, pushed = 0, ignored = 0, known = 0, failed = 0, errors = {},
     },

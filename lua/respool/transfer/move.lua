@@ -9,6 +9,8 @@ local compat = require "respool.support.compat"
 local export = require "respool.transfer.export"
 local import = require "respool.transfer.import"
 local options = require "respool.support.options"
+local push = require "respool.produce.push"
+local record = require "respool.transfer.record"
 
 local M = {}
 
@@ -30,8 +32,21 @@ local FORM = {
 
 local BATCH = 500
 
+-- Nothing of a batch is moved where the target takes not all of it.
+local function check_batch(o, batch)
+  local why, message, code = push.no_partitions(o.to)
+  for i = 1, why and #batch or 0 do
+    if batch[i].partition then
+      return nil, ("%s: %s"):format(record.name(batch[i], i), why), "INVALID"
+    end
+  end
+  return why ~= nil, message, code
+end
+
 -- Pushes one batch; its records stay here unless all of them were pushed.
-local function push(o, batch)
+local function push_batch(o, batch)
+  local ok, why, wrong = check_batch(o, batch)
+  if not ok then return nil, why, wrong end
   local given = { batch }
   local counts, message, code = import.import {
     to = o.to, as_stored = true, on_conflict = o.on_conflict,
@@ -57,7 +72,7 @@ function M.move(given)
   return export.export {
     queue = o.queue, dlq = o.dlq, group = o.group, limit = o.limit,
     remove = true, batch = BATCH, on_progress = o.on_progress,
-    writer = function(batch) return push(o, batch) end,
+    writer = function(batch) return push_batch(o, batch) end,
   }
 end
 
