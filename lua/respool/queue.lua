@@ -171,20 +171,13 @@ function Queue:push(payload, given)
   return push_one(self, payload, o)
 end
 
-local function bodies(queue, list)
-  local values, by = {}, nil
-  for i = 1, #list do
-    values[i], by = push.body(queue, list[i])
-  end
-  return values, by
-end
-
 local function check_list(list)
   if type(list) ~= "table" then
     options.bad_argument(1, "queue:push_many", "list of payloads", list)
   elseif #list == 0 then
     compat.misuse "queue:push_many: the list of payloads is empty"
   end
+  if core.cbor.is_sequence(list) then return end -- as most are
   local n = #list
   for i in pairs(list) do
     if type(i) == "number" and i > n then n = i end
@@ -198,7 +191,7 @@ end
 
 local function push_list(queue, list, o)
   if queue.buffer then return buffer.push_many(queue, list, o) end
-  local values, by = bodies(queue, list)
+  local values, by = push.bodies(queue, list)
   local first, message, code = push.send(queue, "push_many", values, by, o)
   hooks.drain(queue.store)
   if not first then return nil, message, code end

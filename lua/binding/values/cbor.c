@@ -182,6 +182,13 @@ static int count_keys(lua_State *L) {
   return 4;
 }
 
+/* is_sequence(t): whether its keys are 1..n, for some n. */
+static int is_sequence(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_pushboolean(L, lencode_is_sequence(L, 1, lua_rawlen(L, 1)));
+  return 1;
+}
+
 /* head(keyed, n): what a map or an array of so many elements begins with. */
 static int head(lua_State *L) {
   size_t n = (size_t)luaL_checkinteger(L, 2);
@@ -350,7 +357,7 @@ static const luaL_Reg functions[] = {
   {"skip", skip}, {"enter", enter_at}, {"fill", fill}, {"array", array},
   {"short", encode_short}, {"elements", encode_elements}, {"keys", count_keys},
   {"entries", encode_entries},
-  {"head", head},
+  {"head", head}, {"is_sequence", is_sequence},
   {NULL, NULL}
 };
 

@@ -145,9 +145,8 @@ static bool is_index(lua_Number k, size_t n) {
   return k >= 1 && k <= (lua_Number)n && k == (lua_Number)(size_t)k;
 }
 
-/* Whether the table at `t` has n keys, all of them in 1..n. They tend to
-   come in order. */
-static bool is_sequence(lua_State *L, int t, size_t n) {
+/* The keys tend to come in order. */
+bool lencode_is_sequence(lua_State *L, int t, size_t n) {
   size_t found = 0;
   lua_pushnil(L);
   while (lua_next(L, t)) {
@@ -242,7 +241,7 @@ static void encode_table(lua_State *L, int t, packer *p, level *up) {
   size_t n = lua_rawlen(L, t);
   if (n > 0 && encode_in_order(L, t, n, p, &l))
     return;
-  if ((n > 0 || marked) && is_sequence(L, t, n))
+  if ((n > 0 || marked) && lencode_is_sequence(L, t, n))
     encode_array(L, t, n, p, &l);
   else if (marked)
     refuse(L, up, "array with keys other than 1..n", NULL);

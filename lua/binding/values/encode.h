@@ -19,4 +19,7 @@ void lencode_value(lua_State *L, int index, packer *p);
    and nothing is appended, if it has more: that takes little longer. */
 bool lencode_short(lua_State *L, int index, packer *p, int depth, size_t most);
 
+/* Whether the table at `t` has n keys, all of them in 1..n. */
+bool lencode_is_sequence(lua_State *L, int t, size_t n);
+
 #endif

@@ -176,6 +176,21 @@ function M.body(queue, payload)
   return M.encoded(queue, payload, "queue:push")
 end
 
+-- The same for each of a list: the list itself, where the core alone looks at
+-- them.
+---@param queue respool.queue
+---@param list any[]
+---@return any[] values, true|string|nil codec
+function M.bodies(queue, list)
+  if queue.codec.native and not queue.validate and not codec.encode_in_turns
+  then
+    return list, true
+  end
+  local values, by = {}, nil
+  for i = 1, #list do values[i], by = M.body(queue, list[i]) end
+  return values, by
+end
+
 -- The same for a payload that takes the place of another.
 ---@param queue respool.queue
 ---@param payload any
