@@ -85,6 +85,24 @@ static void drain(void) {
 
 /* ---- answers ------------------------------------------------------------ */
 
+/* Of a segment of a hundred it has one. The first batches of a store have no
+   memory that others had before. */
+static void a_batch_keeps_its_own_items_alone(void) {
+  static char body[100];
+  static respool_payload items[1000];
+  respool_queue *q = open_queue("large");
+  for (int i = 0; i < 1000; i++)
+    items[i].body = (respool_bytes){body, sizeof body};
+  WORKS(respool_push(q, items, 1000, NULL, NULL));
+  respool_batch *one = take(q, 1), *next = take(q, 1);
+  HOLDS(one->page.memory.bytes <= 4096 && next->page.memory.bytes <= 4096);
+  HOLDS(respool_batch_item(next, 0)->id == 2);
+  HOLDS(respool_batch_item(next, 0)->body.size == sizeof body);
+  respool_batch_free(one);
+  respool_batch_free(next);
+  respool_queue_free(q);
+}
+
 static void pushes_share_commits(void) {
   static respool_ticket *tickets[MANY];
   respool_queue *q = open_queue("many");
@@ -545,6 +563,7 @@ int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   WORKS(respool_open(dir, NULL, &store));
   if (!wrong) {
+    CHECK(a_batch_keeps_its_own_items_alone());
     CHECK(pushes_share_commits());
     CHECK(pushes_that_wait_together_keep_their_order());
     CHECK(settle_takes_the_next());

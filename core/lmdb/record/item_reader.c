@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading items out of segments: a segment is copied into the arena of a page
- * and verified there, then its items are added to the page one by one. Nothing
- * in a page points into the map.
+ * Reading items out of segments: a segment is verified, and what is wanted of
+ * it copied into the arena of a page; then the items are added to the page one
+ * by one. Nothing in a page points into the map.
  */
 #include "lmdb/record/item_reader.h"
 
@@ -10,18 +10,6 @@
 #include "lmdb/record/segments.h"
 
 #include <string.h>
-
-/* Copies one segment into the arena and opens it there; false when it is
-   damaged or memory is short (then `t->rc` is set). */
-static bool copy_segment(txn *t, respool_page *p, const segment_cursor *w,
-                         segment *g) {
-  respool_bytes copy;
-  int rc = arena_copy(&p->memory, w->value, &copy);
-  txn_fail(t, rc);
-  key k = segment_key(&w->at);
-  return !rc && segment_open(key_bytes(&k), copy, g) &&
-         g->count == w->at.count;
-}
 
 /* Fetches an item from its blob. */
 static int fetch(txn *t, respool_page *p, blob_ref r, item *i) {
@@ -140,15 +128,53 @@ static bool any_wanted(const item_reader *c, const segment_cursor *w) {
   return false;
 }
 
+static bool verify(const segment_cursor *w, segment *g) {
+  key k = segment_key(&w->at);
+  return segment_open(key_bytes(&k), w->value, g) && g->count == w->at.count;
+}
+
+/* From the first to the last item that is wanted, as a page keeps what is
+   copied; `*i` is the first. All, where they may be wanted. */
+static respool_bytes find_wanted(const item_reader *c, const segment_cursor *w,
+                                 const segment *g, uint32_t *i) {
+  unpacker u = g->items;
+  respool_bytes all = {u.at, (size_t)(u.end - u.at)}, some = {NULL, 0};
+  uint64_t left = c->want - c->got;
+  *i = 0;
+  if (left >= g->count) return all;
+  for (uint32_t k = 0; k < g->count && left; k++) {
+    const uint8_t *at = u.at;
+    unpack_skip(&u);
+    if (!wanted(c, w, w->at.first + k)) continue;
+    if (!some.data) some.data = at, *i = k;
+    some.size = (size_t)(u.at - (const uint8_t *)some.data);
+    left--;
+  }
+  if (!u.rc) return some;
+  *i = 0;
+  return all;
+}
+
+static bool copy_wanted(txn *t, item_reader *c, const segment_cursor *w,
+                        segment *g, uint32_t *i) {
+  respool_bytes copy, from = find_wanted(c, w, g, i);
+  txn_fail(t, arena_copy(&c->page->memory, from, &copy));
+  if (t->rc) return false;
+  unpacker_init(&g->items, copy.data, copy.size);
+  return true;
+}
+
 static int read_segment(txn *t, item_reader *c, const segment_cursor *w) {
   segment g;
+  uint32_t i;
   c->at = w->at;
   if (!any_wanted(c, w)) return READ_END;
   if (c->got == c->want) return READ_FULL;
-  if (!copy_segment(t, c->page, w, &g)) return READ_DAMAGED;
+  if (!verify(w, &g)) return READ_DAMAGED;
   if (g.expires_at && g.expires_at <= c->now) return READ_EXPIRED;
-  if (!note_segment(t, c, &g)) return READ_FULL;
-  for (uint32_t i = 0; i < w->at.count; i++) {
+  if (!copy_wanted(t, c, w, &g, &i) || !note_segment(t, c, &g))
+    return READ_FULL;
+  for (; i < w->at.count; i++) {
     uint64_t id = w->at.first + i;
     if (!wanted(c, w, id)) {
       unpack_skip(&g.items);
