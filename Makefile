@@ -157,12 +157,14 @@ SHORT_SPECS = $(patsubst %,spec/%_spec.lua,core/cbor core/cbor_refusals \
 ASAN_SPECS = $(patsubst %,spec/%_spec.lua,core/programs core/seam \
   core/lifecycle core/cbor core/cbor_refusals core/module \
   produce/push_options consume/take_options consume/backoff \
-  consume/transaction partitions/partitions produce/buffer \
+  consume/transaction partitions/partitions partitions/turns \
+  partitions/concurrency partitions/flow produce/buffer \
   produce/buffer_flush produce/buffer_handle produce/keys produce/bounds \
   dead/history observe/hooks store/read_only lmdb/path lmdb/format \
   lmdb/format_state lmdb/migrate lmdb/damage lmdb/any_byte lmdb/compact \
   json/json)
-ASAN_POSTGRES = spec/partitions/partitions_spec.lua spec/dead/replay_spec.lua
+ASAN_POSTGRES = spec/dead/replay_spec.lua \
+  $(patsubst %,spec/partitions/%_spec.lua,partitions turns concurrency flow)
 # What also runs on stores in PostgreSQL, and what through a pooler.
 POOLED_SPECS = spec/consume/settle_spec.lua spec/consume/transaction_spec.lua
 SHARED_SPECS = spec/consume spec/partitions spec/produce spec/dead \

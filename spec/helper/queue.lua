@@ -52,6 +52,15 @@ function M.new(options, of_store)
   return t
 end
 
+-- Settles a batch, item by item, by a method of items.
+function M.settle_each(batch, outcome, ...)
+  for i = 1, #batch do
+    local item = batch:item(i)
+    item[outcome](item, ...)
+  end
+  assert(batch:settle())
+end
+
 -- Opens the queue with a buffer that only the triggers given here flush.
 function Test:buffered(triggers, options)
   return self:queue(M.buffered(triggers, options))
@@ -67,6 +76,23 @@ function Test:push_numbers(n)
   local list = {}
   for i = 1, n do list[i] = i end
   assert(self.q:push_many(list))
+end
+
+-- Pushes `n` items of a partition, whose payloads begin with its key.
+---@param options table? of their push
+function Test:fill(key, n, options)
+  local list = {}
+  for i = 1, n do list[i] = key .. i end
+  local o = { partition = key }
+  for name, value in pairs(options or {}) do o[name] = value end
+  assert(self.q:push_many(list, o))
+end
+
+-- The partition of this key, as the queue lists it; or nil.
+function Test:partition(key)
+  for _, p in ipairs(assert(self.q:partitions())) do
+    if p.key == key then return p end
+  end
 end
 
 function Test:ready()

@@ -7,6 +7,7 @@ local helper = require "spec.helper"
 local queue_of = require "spec.helper.queue"
 local respool = require "respool"
 local payloads = helper.payloads
+local settle = queue_of.settle_each
 local unpack = table.unpack or unpack
 
 local it = helper.checked(it)
@@ -24,17 +25,8 @@ local function push_to(key, payload)
 end
 
 local function counts(key)
-  for _, p in ipairs(assert(t.q:partitions())) do
-    if p.key == key then return { p.ready, p.leased, p.scheduled } end
-  end
-end
-
-local function settle(batch, outcome, ...)
-  for i = 1, #batch do
-    local item = batch:item(i)
-    item[outcome](item, ...)
-  end
-  assert(batch:settle())
+  local p = t:partition(key)
+  return p and { p.ready, p.leased, p.scheduled }
 end
 
 describe("a lone item", function()
