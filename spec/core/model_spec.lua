@@ -8,6 +8,7 @@
 
 local helper = require "spec.helper"
 local model = require "spec.helper.model"
+local operations = require "spec.helper.model_operations"
 
 local long = os.getenv "FAULT" == "long"
 local OPERATIONS = long and 1e7 or 1e5
@@ -53,7 +54,7 @@ local function try(list, seed, options)
   for i, operation in ipairs(list) do
     m.said = options.tell and m.said or {}
     math.randomseed(operation.seed)
-    local ok, err = pcall(model.OPERATIONS[operation.name], m)
+    local ok, err = pcall(operations[operation.name], m)
     if ok and (i % COMPARE == 0 or i == #list) then
       ok, err = pcall(m.compare, m)
     end
