@@ -38,7 +38,8 @@ lmdb/journal = flush queue apply open push take look wait check salvage
 lmdb/dead = dead_cursor dead_letters dlq groups named_replay
 lmdb/queue = state unique_key claims find room results history order weights \
   flow
-lmdb/partition = name_filter lone_runs lones set line turns partitions flow list
+lmdb/partition = name_filter lone_runs lones set line turns partitions recount flow \
+  list
 lmdb/unit = unit end_items expiry purge policy journaled
 lmdb/steps = append change deliver wake turns settle browse replay live take
 lmdb/repair = compact check_partitions check record_kind salvage conflicts \

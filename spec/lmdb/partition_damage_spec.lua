@@ -108,3 +108,53 @@ describe("a damaged record of partitions", function()
     assert.equal(10, #assert(q:peek(10)))
   end)
 end)
+
+-- Nobody knew of which partition an item was that could not be read when its
+-- lease ran out or it was due: it kept its place until a repair.
+describe("a damaged item of a partition", function()
+  local bounded
+
+  before_each(function()
+    store = helper.store()
+    bounded = assert(store:queue("bounded", {
+      lease = 10, partitions = { concurrency = 1, ordered = true },
+    }))
+    for i = 1, 2 do assert(bounded:push(i, { partition = "a" })) end
+  end)
+
+  local function assert_served()
+    store:advance(11)
+    local batch = assert(bounded:take())
+    assert.same({ 2 }, helper.payloads(batch))
+    batch:done()
+    assert(batch:settle())
+    assert.same({}, bounded:partitions())
+    assert.same({}, store:check())
+  end
+
+  it("gives its place back when its lease runs out", function()
+    assert.same({ 1 }, helper.payloads(assert(bounded:take())))
+    stored.damage(store.path, "flip", "segments", 0, -1)
+    assert_served()
+  end)
+
+  it("is in nobody's way once it is due", function()
+    local batch = assert(bounded:take())
+    batch:item(1):retry { delay = 10 }
+    assert(batch:settle())
+    stored.damage(store.path, "flip", "segments", 1, -1)
+    assert_served()
+  end)
+
+  it("is counted no more when it was the only one of its partition", function()
+    local free = assert(store:queue "free")
+    assert(free:push(1, { partition = "b" }))
+    assert.equal(1, #assert(free:take()))
+    stored.damage(store.path, "flip", "segments", 2, -1)
+    store:advance(3600)
+    assert.equal(0, #(free:take() or {}))
+    assert.same({}, free:partitions())
+    assert.equal(0, free:stats().partitions)
+    assert.same({}, store:check())
+  end)
+end)

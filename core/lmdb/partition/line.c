@@ -181,14 +181,19 @@ void line_del_waiting(txn *t, const queue *q, const partition *p,
   if (l->waiting) l->waiting--;
 }
 
-uint64_t line_first_waiting(txn *t, const queue *q, const partition *p,
-                            const partition_line *l) {
-  key from = list_key(q, p, l, KIND_WAITING, 0);
+uint64_t line_next_waiting(txn *t, const queue *q, const partition *p,
+                           const partition_line *l, uint64_t from) {
+  key start = list_key(q, p, l, KIND_WAITING, from);
   respool_bytes found, v;
   ids_key k;
   if (!l->waiting ||
-      !txn_seek(t, DB_PARTITION_ITEMS, key_bytes(&from), &found, &v) ||
+      !txn_seek(t, DB_PARTITION_ITEMS, key_bytes(&start), &found, &v) ||
       !is_of(found, q, p, l, KIND_WAITING, &k))
     return UINT64_MAX;
   return k.first;
+}
+
+uint64_t line_first_waiting(txn *t, const queue *q, const partition *p,
+                            const partition_line *l) {
+  return line_next_waiting(t, q, p, l, 0);
 }

@@ -29,8 +29,11 @@ void line_put_waiting(txn *t, const queue *q, const partition *p,
 void line_del_waiting(txn *t, const queue *q, const partition *p,
                       partition_line *l, uint64_t id);
 
-/* The first id of the line that waits; UINT64_MAX: none. */
+/* The first id of the line that waits, of all and from `from` on; UINT64_MAX:
+   none. */
 uint64_t line_first_waiting(txn *t, const queue *q, const partition *p,
                             const partition_line *l);
+uint64_t line_next_waiting(txn *t, const queue *q, const partition *p,
+                           const partition_line *l, uint64_t from);
 
 #endif

@@ -339,9 +339,19 @@ static void compact(txn *t, queue *q, size_t i) {
   arena_free(&m.memory);
 }
 
+/* Where all have ended, none is counted any more: of those that could not be
+   read nobody knew that they were lone. */
+static void end_count(txn *t, queue *q) {
+  if (q->n_runs || !q->n_lones || t->rc) return;
+  q->n_partitions -= q->n_lones;
+  q->n_lones = 0;
+  queue_changed(t, q);
+}
+
 void runs_trim(txn *t, queue *q) {
   uint64_t items = 0;
   while (q->n_runs && is_over(t, q, q->runs)) remove_run(t, q);
+  end_count(t, q);
   for (size_t i = 0; i < q->n_runs; i++) items += q->runs[i].n;
   if (items > 2 * q->n_lones + ENDED_ITEMS && q->n_lones && !t->rc)
     compact(t, q, txn_number(t) % q->n_runs);

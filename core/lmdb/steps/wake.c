@@ -8,6 +8,7 @@
 
 #include "lmdb/env/txn/cur.h"
 #include "lmdb/partition/partitions.h"
+#include "lmdb/partition/recount.h"
 #include "lmdb/partition/turns.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/record/segments.h"
@@ -69,18 +70,21 @@ static void leave_segments(take_run *run, const line *l,
   free(ids);
 }
 
-/* The items of a claim; those that cannot be read end. */
-static void read_claim(take_run *run, const place *p, const claim *c,
+/* The items of a claim; those that cannot be read end. Returns how many. */
+static uint64_t read_claim(take_run *run, const place *p, const claim *c,
                        respool_page *page) {
   item_reader r = {.page = page, .line = p->line, .from = p->first,
                    .upto = c->last, .want = UINT64_MAX};
+  uint64_t sum = 0;
   int what;
   while ((what = read_items(run->t, &r)) != READ_END && what != READ_FULL &&
          !run->t->rc) {
     uint64_t lost = end_unreadable(run->t, run->q, &r, what, c);
     priority_count(run->t, run->q, p->line.priority, claim_count(c),
                    COUNT_NONE, lost);
+    sum += lost;
   }
+  return sum;
 }
 
 static void note_listed(queue *q, int priority, uint64_t id) {
@@ -114,7 +118,7 @@ bool wake_claim(take_run *run, const due_key *d) {
   enum count from = claim_count(&c);
   page_init(&page);
   if (c.state == CLAIM_LEASED) take_note_crash(run, &c, p->line.priority);
-  read_claim(run, p, &c, &page);
+  uint64_t lost = read_claim(run, p, &c, &page);
   if (from == COUNT_LEASED && page.n == 1 &&
       take_ends_crashed(run, p, &old, &c)) {
     partition_move(run->t, run->q, &p->line, page.items, from, COUNT_NONE);
@@ -122,6 +126,7 @@ bool wake_claim(take_run *run, const due_key *d) {
     claim_del(run->t, p, &old);
     wake_items(run, p, &c, from, &page);
   }
+  if (lost) partitions_recount(run->t, run->q);
   page_clear(&page);
   return !run->t->rc;
 }
