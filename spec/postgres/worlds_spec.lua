@@ -117,6 +117,28 @@ database.describe("a store in a database", "worlds", function(db)
     assert.same({}, assert(looked):queues())
   end)
 
+  it("on a standby is looked at, and written to only on its primary",
+     function()
+    local location, name = url()
+    local store = assert(open(location))
+    assert(store:queue "orders":push "a")
+    store:close()
+    local standby = helper.sh(database.server .. "standby")
+      :gsub("/postgres%?", "/worlds?") .. "&schema=" .. name
+    assert_refused("IO", "session is read%-only", standby .. "&patience=1")
+    assert_refused("IO", "session is read%-only",
+                   (standby:gsub(name, "not_there")) .. "&patience=1")
+    local looked = assert(open(standby, { read_only = true }))
+    local queue = assert(looked:queue "orders")
+    assert.equal(1, queue:stats().ready)
+    assert.equal("a", queue:peek(1)[1].payload)
+    assert.same({}, looked:check())
+    assert.error_matches(function() queue:push "b" end, "opened read_only")
+    local both = standby:gsub("host=([^&]*)&port=5433",
+                              "host=%1,%1&port=5433,5432")
+    assert(assert(open(both)):queue "orders":push "b")
+  end)
+
   it("where no server is says so", function()
     assert_refused("IO", "No such file or directory",
                    "postgres://respool@/worlds?host=/nowhere")
@@ -132,6 +154,49 @@ database.describe("a store in a database", "worlds", function(db)
   it("in no database of that name says so", function()
     assert_refused("IO", "database \"nowhere\" does not exist",
                    (db.base:gsub("/worlds", "/nowhere")))
+  end)
+
+  -- A server that says that it is of this version, and no more; its port.
+  local function server_of(version)
+    local child = helper.spawn([[
+      local server = require "socket".bind("127.0.0.1", 0)
+      print(select(2, server:getsockname()))
+      io.stdout:flush()
+      local function message(kind, text)
+        local n = #text + 4
+        return kind .. string.char(0, 0, 0, n) .. text
+      end
+      local function says(name, value)
+        return message("S", name .. "\0" .. value .. "\0")
+      end
+      while true do
+        local peer = server:accept()
+        local size = peer:receive(4)
+        peer:receive(size:byte(3) * 256 + size:byte(4) - 4)
+        peer:send(message("R", ("\0"):rep(4)) .. says("server_version", arg[1])
+          .. says("in_hot_standby", "off")
+          .. says("default_transaction_read_only", "off") .. message("Z", "I"))
+        peer:settimeout(5)
+        peer:receive(1)
+        peer:close()
+      end
+    ]], version)
+    child:expect "\n"
+    return child:output():match "%d+"
+  end
+
+  it("on a server that is too old says which is needed",
+     function()
+    for version, words in pairs {
+      ["11.22"] = "PostgreSQL 12 or newer is needed",
+      ["12.22"] = "closed the connection",
+    } do
+      local location = ("postgres://respool@127.0.0.1:%s/worlds?"
+        .. "sslmode=disable&gssencmode=disable&patience=1")
+        :format(server_of(version))
+      assert_refused("IO", words, location)
+      cli.assert_refused(cli.run { "ls", location }, 1, words)
+    end
   end)
 
   it("that wants TLS of a server without is not opened", function()
