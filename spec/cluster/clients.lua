@@ -240,8 +240,12 @@ function M.main(home, run, stop)
   M.signal "KILL"
   stop()
   if not ok then M.wrong("%s", message) end
-  local left = M.sh(("ps -eo args | grep -F '%s' | grep -v grep")
-    :format(home))
+  local left
+  for _ = 1, 25 do -- what was killed ends soon
+    left = M.sh(("ps -eo args | grep -F '%s/' | grep -v grep"):format(home))
+    if left == "" then break end
+    socket.sleep(0.2)
+  end
   if left ~= "" then M.wrong("processes are left:\n%s", left) end
   M.say("%s, 1 of 1", M.failed and "failed" or "passed")
   os.exit(not M.failed)

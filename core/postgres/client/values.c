@@ -102,6 +102,10 @@ void put_uuid(values *v, const uint8_t id[16]) {
   add(v, id, id ? 16 : 0, false);
 }
 
+void put_ready(values *v, const uint8_t *data, int n) {
+  add(v, data, (size_t)n, false);
+}
+
 void array_begin(values *v, uint32_t type, size_t n) {
   v->array = v->data.len;
   put_be(&v->data, 1, 4);

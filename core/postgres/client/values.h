@@ -41,6 +41,7 @@ void put_limit(values *v, int64_t n); /* NULL where it is UNLIMITED */
 void put_text(values *v, const char *s); /* NULL: NULL */
 void put_bytes(values *v, respool_bytes b); /* NULL where data is NULL */
 void put_uuid(values *v, const uint8_t id[16]); /* NULL: NULL */
+void put_ready(values *v, const uint8_t *data, int n); /* in binary, borrowed */
 
 /* Arrays: begin with the type of the elements, add exactly `n`. */
 enum { TYPE_BYTEA = 17, TYPE_INT8 = 20, TYPE_INT2 = 21, TYPE_INT4 = 23,

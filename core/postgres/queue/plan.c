@@ -15,7 +15,6 @@ void plan_init(plan *p, pg_env *e, session *l) {
   p->now = SERVER_TIME;
   p->slot = session_slot(l);
   arena_init(&p->memory);
-  call_new_id(&p->call, l->chance);
 }
 
 void plan_free(plan *p) {
@@ -61,9 +60,7 @@ void plan_put_wall(const plan *p, values *v) {
 }
 
 void plan_put_call(plan *p, values *v) {
-  p->call.changes = true;
-  put_uuid(v, p->call.id);
-  put_int2(v, p->notes++);
+  call_put(&p->call, v, !p->notes++);
 }
 
 int plan_run(plan *p, bool relaxed) {

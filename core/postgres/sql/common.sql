@@ -56,24 +56,38 @@ CREATE FUNCTION no_partitions(name text) RETURNS void LANGUAGE sql AS
     'queue ''%s'': a queue in strict order has no partitions', name)) $$;
 
 -- A unit has happened when its transaction commits: each of its steps that
--- has an answer to keep writes a row of `call`, the first with step 0. A
--- client whose connection broke asks by inserting that row itself, void: this
--- waits for a transaction that is under way; if the unit did not happen it
--- never will, as its own row is refused from then on.
+-- has an answer to keep adds it to the session's row of `call`. The session
+-- numbers its calls: `step` is that number for the first such step of a unit,
+-- and minus the number for those that follow. A client whose connection broke
+-- asks by giving the row that number itself, void: this waits for a transaction
+-- that is under way; if the unit did not happen it never will, as no number but
+-- a higher one is noted from then on.
 CREATE FUNCTION note(call uuid, step int2, answer int8[]) RETURNS void
-LANGUAGE sql AS $$
-  INSERT INTO call (id, step, answer)
-    VALUES (note.call, note.step, note.answer) $$;
-
-CREATE FUNCTION v1_resolve(call uuid, OUT happened boolean, OUT answer int8[])
 LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 BEGIN
-  INSERT INTO call (id, step) VALUES (v1_resolve.call, 0)
-    ON CONFLICT DO NOTHING;
-  SELECT bool_and(c.answer IS NOT NULL), array_agg(e ORDER BY c.step, i)
-      FILTER (WHERE e IS NOT NULL) INTO happened, answer
-    FROM call c LEFT JOIN unnest(c.answer) WITH ORDINALITY AS u(e, i) ON true
-    WHERE c.id = v1_resolve.call;
+  IF step < 0 THEN
+    UPDATE call c SET answer = c.answer || note.answer
+      WHERE c.id = note.call AND c.no = -step;
+    RETURN;
+  END IF;
+  UPDATE call c SET no = step, answer = note.answer, at = now()
+    WHERE c.id = note.call AND c.no < step;
+  IF NOT FOUND THEN
+    INSERT INTO call (id, no, answer) VALUES (note.call, step, note.answer);
+  END IF;
+END $$;
+
+CREATE FUNCTION v1_resolve(call uuid, step int2, OUT happened boolean,
+                           OUT answer int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO call AS c (id, no) VALUES (v1_resolve.call, step)
+    ON CONFLICT (id) DO UPDATE SET no = excluded.no, answer = NULL, at = now()
+    WHERE c.no < excluded.no;
+  SELECT c.answer IS NOT NULL, c.answer INTO happened, answer FROM call c
+    WHERE c.id = v1_resolve.call AND c.no = step;
 END $$;
 
 -- Where entry `i` of a run's bytes ends.

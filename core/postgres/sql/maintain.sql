@@ -125,8 +125,8 @@ CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
 -- was behind its calls are not old yet, where one was ahead they stay longer.
 CREATE FUNCTION v1_forget_calls(page int4) RETURNS int8 LANGUAGE sql AS $$
   WITH gone AS (
-    DELETE FROM call WHERE (id, step) IN (
-      SELECT c.id, c.step FROM call c
+    DELETE FROM call WHERE id IN (
+      SELECT c.id FROM call c
       WHERE c.id < (lpad(to_hex(now_ms(NULL) - 86400000), 12, '0') ||
                     repeat('0', 20))::uuid
         AND c.at < now() - interval '1 day'

@@ -347,8 +347,12 @@ BEGIN
     END IF;
   END IF;
   IF call IS NOT NULL THEN
-    INSERT INTO call (id, step, answer)
-      VALUES (call, step, ARRAY[first, held::int4::int8]);
+    UPDATE call c SET no = step, at = now(),
+        answer = ARRAY[first, held::int4::int8]
+      WHERE c.id = call AND c.no < step;
+    IF NOT FOUND THEN
+      done := note(call, step, ARRAY[first, held::int4::int8]);
+    END IF;
   END IF;
   IF ask THEN
     ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > now);

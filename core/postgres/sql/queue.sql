@@ -179,10 +179,11 @@ CREATE FUNCTION v1_tokens() RETURNS int8 LANGUAGE sql AS
 -- What a client has seen, and its last change that was on disk (NULL: none):
 -- is it still there? 0 yes, 1 the change is not, 2 tokens or 3 ids have gone
 -- back.
-CREATE FUNCTION v1_seen(call uuid, tokens int8, ids int8) RETURNS int4
-LANGUAGE sql STABLE AS $$
+CREATE FUNCTION v1_seen(call uuid, step int2, tokens int8, ids int8)
+RETURNS int4 LANGUAGE sql STABLE AS $$
   SELECT CASE
-    WHEN NOT EXISTS (SELECT FROM call c WHERE c.id = v1_seen.call)
+    WHEN NOT EXISTS (SELECT FROM call c WHERE c.id = v1_seen.call
+                     AND c.no >= v1_seen.step)
       AND v1_seen.call IS NOT NULL THEN 1
     WHEN (SELECT t.next FROM token t) < v1_seen.tokens THEN 2
     WHEN (SELECT i.last_value + CASE WHEN i.is_called THEN 65536 ELSE 0 END

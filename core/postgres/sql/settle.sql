@@ -179,8 +179,13 @@ BEGIN
     END LOOP;
   END IF;
   IF v1_done.call IS NOT NULL THEN
-    INSERT INTO call (id, step, answer) VALUES (v1_done.call, v1_done.step,
-      cardinality(lost)::int8 || lost);
+    UPDATE call c SET no = v1_done.step, at = now(),
+        answer = cardinality(lost)::int8 || lost
+      WHERE c.id = v1_done.call AND c.no < v1_done.step;
+    IF NOT FOUND THEN
+      done := note(v1_done.call, v1_done.step,
+                   cardinality(lost)::int8 || lost);
+    END IF;
   END IF;
 END $$;
 

@@ -290,14 +290,14 @@ CREATE TABLE note (name text PRIMARY KEY, bytes bytea NOT NULL);
 CREATE TABLE entry (kind int2, name text, revision int8 NOT NULL,
   bytes bytea NOT NULL, PRIMARY KEY (kind, name));
 
--- What has happened, see v1_resolve. Ids begin with the time of the client.
+-- The last of up to some hundred calls of a session, see note. Ids begin with
+-- the time of the client.
 CREATE TABLE call (
-  id uuid,
-  step int2,
-  answer int8[], -- NULL: it has not, and cannot any more
-  at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (id, step)
-) WITH (autovacuum_vacuum_scale_factor = 0,
+  id uuid PRIMARY KEY,
+  no int2 NOT NULL, -- of that call
+  answer int8[],    -- NULL: it has not happened, and cannot any more
+  at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_threshold = 20000);
 
 -- Consumers that wait: pushes answer whether to ring.

@@ -186,13 +186,16 @@ int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
   p->count = 0;
   if (session_ids(&k->s, n, &id)) kit_die("ids");
   pack_items(p, id, n, o);
-  if (!o->no_call) call_new_id(&c, &k->chance);
   values_init(&v);
   put_int4(&v, queue);
   put_int4(&v, session_slot(&k->s));
   kit_put_wall(k, &v);
-  put_uuid(&v, o->no_call ? NULL : c.id);
-  put_int2(&v, 0);
+  if (o->no_call) {
+    put_null(&v);
+    put_null(&v);
+  } else {
+    call_put(&c, &v, true);
+  }
   put_int2(&v, o->priority);
   put_int8(&v, o->delay);
   put_null(&v);

@@ -10,13 +10,11 @@
 
 /* The arguments that every settle begins with. */
 static void begin_settle(kit *k, int queue, call *c, values *v) {
-  call_new_id(c, &k->chance);
   values_init(v);
   put_int4(v, queue);
   put_int4(v, session_slot(&k->s));
   kit_put_wall(k, v);
-  put_uuid(v, c->id);
-  put_int2(v, 0);
+  call_put(c, v, true);
 }
 
 void kit_put_runs(values *v, const kit_batch *b) {

@@ -143,13 +143,11 @@ static void done(worker *w) {
   values v;
   request r;
   call c = {.n = 1, .changes = true, .requests = &r};
-  call_new_id(&c, &w->k.chance);
   values_init(&v);
   put_int4(&v, queues[w->held_queue].id);
   put_int4(&v, session_slot(&w->k.s));
   put_null(&v);
-  put_uuid(&v, c.id);
-  put_int2(&v, 0);
+  call_put(&c, &v, true);
   put_int8(&v, (int64_t)b->head.token);
   put_bool(&v, w->held_queue == DROPS);
   put_bool(&v, true);

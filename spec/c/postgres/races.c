@@ -66,12 +66,10 @@ static void *cross(void *arg) {
   values v[2];
   request r[2];
   call c = {.requests = r, .n = 2, .changes = true};
-  call_new_id(&c, &x->k.chance);
   for (int i = 0; i < 2; i++) {
     values_init(&v[i]);
     put_text(&v[i], names[i]);
-    put_uuid(&v[i], c.id);
-    put_int2(&v[i], i);
+    call_put(&c, &v[i], i == 0);
     put_int8(&v[i], x->revision);
     put_bytes(&v[i], (respool_bytes){"unit", 4});
     r[i] = (request){.statement = STATEMENT_REPLAY_SAVE, .values = &v[i]};
@@ -126,11 +124,10 @@ static void a_lost_answer_is_found_out(void) {
   pg_failure f;
   kit_open(&other, location, schema, false);
   for (int happens = 0; happens < 2; happens++) {
-    call_new_id(&c, &store.chance);
+    call_begin(&store.s, &c);
     values_init(&v);
     put_text(&v, "lost");
-    put_uuid(&v, c.id);
-    put_int2(&v, 0);
+    call_put(&c, &v, true);
     put_int8(&v, 0);
     put_bytes(&v, (respool_bytes){"x", 1});
     values_end(&v);
@@ -142,7 +139,8 @@ static void a_lost_answer_is_found_out(void) {
     values ask;
     request w;
     values_init(&ask);
-    put_uuid(&ask, c.id);
+    put_uuid(&ask, c.id.row);
+    put_ready(&ask, c.id.no, sizeof c.id.no);
     values_end(&ask);
     HOLDS(kit_call(&store, &w, &ask, STATEMENT_RESOLVE, false) == 0);
     HOLDS(value_bool(w.result, 0, 0) == happens);
@@ -156,6 +154,27 @@ static void a_lost_answer_is_found_out(void) {
     values_free(&ask);
   }
   kit_close(&other);
+}
+
+#define ROW "'01000000-0000-7000-8000-000000000001'"
+
+/* As a transaction of before may still be under way. */
+static void numbers_of_calls_only_rise(void) {
+  static const char asks[] =
+    "SELECT coalesce(happened, false)::int4 FROM v1_resolve(" ROW ", %s)";
+  char sql[200];
+  HOLDS(script(&store, "SELECT note(" ROW ", 2::int2, '{7}')") == 0);
+  HOLDS(script(&store, "SELECT note(" ROW ", -2::int2, '{8,9}')") == 0);
+  HOLDS(kit_number(&store, "SELECT (happened AND answer = '{7,8,9}')::int4 "
+                           "FROM v1_resolve(" ROW ", 2::int2)") == 1);
+  snprintf(sql, sizeof sql, asks, "4::int2");
+  HOLDS(kit_number(&store, sql) == 0);
+  HOLDS(script(&store, "SELECT note(" ROW ", 4::int2, '{1}')") == -1);
+  HOLDS(script(&store, "SELECT note(" ROW ", 3::int2, '{1}')") == -1);
+  HOLDS(kit_number(&store, sql) == 0);
+  HOLDS(script(&store, "SELECT note(" ROW ", 5::int2, '{1}')") == 0);
+  snprintf(sql, sizeof sql, asks, "5::int2");
+  HOLDS(kit_number(&store, sql) == 1);
 }
 
 /* A standby that is not there is waited for, until somebody cancels that. */
@@ -229,6 +248,7 @@ int main(int n, char **v) {
   of_two_that_take_one_gets_it();
   a_deadlock_is_tried_again();
   a_lost_answer_is_found_out();
+  numbers_of_calls_only_rise();
   a_commit_that_no_standby_has_is_unknown();
   a_killed_connection_is_replaced();
   a_child_process_is_refused();

@@ -296,15 +296,12 @@ static void a_unit_falls_as_one(void) {
   values_init(&v[0]);
   values_init(&v[1]);
   call c = {.requests = r, .n = 2, .changes = true};
-  call_new_id(&c, &store.chance);
   put_text(&v[0], "again");
-  put_uuid(&v[0], c.id);
-  put_int2(&v[0], 0);
+  call_put(&c, &v[0], true);
   put_int8(&v[0], 0);
   put_bytes(&v[0], (respool_bytes){"x", 1});
   put_text(&v[1], "nowhere");
-  put_uuid(&v[1], c.id);
-  put_int2(&v[1], 1);
+  call_put(&c, &v[1], false);
   array_begin(&v[1], TYPE_INT8, 1);
   add_int8(&v[1], 1);
   array_end(&v[1]);
