@@ -54,7 +54,8 @@ describe("a queue beside a snapshot that is held", function()
     return last
   end
 
-  -- Entries a life, after DEAD lives beside the snapshot; and how long they took.
+  -- Entries a life, after DEAD lives beside the snapshot, and how long LIVES
+  -- took.
   local function entries_a_life(schema, live)
     live(DEAD)
     local before, began = settled_count(schema), os.time()
