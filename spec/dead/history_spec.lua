@@ -5,6 +5,7 @@
 
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
+local killed = require "spec.helper.killed"
 local respool = require "respool"
 local payloads = helper.payloads
 
@@ -413,6 +414,27 @@ describe("a named replay of history", function()
     for item in other:each() do pushed_all[#pushed_all + 1] = item.payload end
     table.sort(pushed_all)
     assert.same(helper.range(350), pushed_all)
+  end)
+
+  -- The page was committed, and the run did not know: it left the replay as one
+  -- that runs, of a runner that is gone.
+  it("is stopped by an interrupt that cuts off a page, and goes on", function()
+    finish(helper.range(7))
+    local tx = assert(store.handle:begin())
+    local methods = killed.methods_of(tx)
+    tx:close()
+    local commit = methods.commit
+    methods.commit = function(...)
+      assert(commit(...))
+      error("interrupted!", 0)
+    end
+    local ok, message = pcall(run)
+    methods.commit = commit
+    assert.same({ false, "interrupted!" }, { ok, message })
+    assert.same({ "stopped", other:length().total },
+                { store:replay "again".state, store:replay "again".moved })
+    run()
+    assert.same(helper.range(7), ready(other))
   end)
 
   it("ends when it is cancelled or forgotten, behind the page in hand",

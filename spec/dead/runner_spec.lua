@@ -3,6 +3,7 @@
 -- The runner of a named replay, and the pace of a replay.
 
 local helper = require "spec.helper"
+local killed = require "spec.helper.killed"
 local respool = require "respool"
 local background = require "respool.replay.background"
 
@@ -28,6 +29,27 @@ local function take_over(name, runner)
 end
 
 describe("a named replay", function()
+  -- The page was committed, and the run did not know: it left the replay as one
+  -- that runs, of a runner that is gone.
+  it("is stopped by an interrupt that cuts off a page, and goes on", function()
+    die(300)
+    local methods = killed.methods_of(store.handle)
+    local move = methods.dead_move
+    methods.dead_move = function(...)
+      assert(move(...))
+      error("interrupted!", 0)
+    end
+    local ok, message = pcall(q.dead.replay, q.dead, { name = "fix" })
+    methods.dead_move = move
+    assert.same({ false, "interrupted!" }, { ok, message })
+    local stored = store:replay "fix"
+    assert.same({ "stopped", 300 - q.dead:count() },
+                { stored.state, stored.moved })
+    assert(q.dead:replay { name = "fix" })
+    assert.same({ 0, 300 }, { q.dead:count(), store:replay "fix".moved })
+    assert.equal(300, q:length().ready)
+  end)
+
   -- It ran to its end: only the command line looked whether it was cancelled.
   it("is cancelled from another process", function()
     die(300)

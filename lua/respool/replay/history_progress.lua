@@ -150,13 +150,28 @@ function M.is_cancelled(p)
   return true
 end
 
+-- Stores the state of a replay that ends. An interrupt may have cut off a page
+-- that was committed all the same; a save that is still refused is another's.
+local function save_end(p, state)
+  p.stored.state = state
+  local ok, _, code = save(p)
+  if ok or code ~= "LOCKED" then return end
+  local stored = p.handle:replay_load(p.stored.name)
+  if not stored or stored.state ~= RUNNING
+     or stored.runner ~= p.stored.runner then
+    return
+  end
+  stored.state = state
+  p.stored = stored
+  save(p)
+end
+
 -- Stores that the replay has ended: finished, or stopped before.
 ---@param p respool.history_progress
 ---@param finished boolean
 function M.conclude(p, finished)
   if is_named(p) and p.stored.state == RUNNING then
-    p.stored.state = finished and FINISHED or STOPPED
-    save(p) -- refused where it was changed: then it is another's
+    save_end(p, finished and FINISHED or STOPPED)
   end
   p.leave()
 end

@@ -164,6 +164,16 @@ function M.give_way(run)
   return false
 end
 
+-- Goes on from the stored progress, if this run has stored it; whether it has.
+---@return boolean
+function M.catch_up(run)
+  local stored = run.store.handle:replay_load(run.o.name)
+  local own = stored ~= nil and stored.state == M.RUNNING
+    and stored.runner == run.progress.runner
+  if own then run.progress = stored end
+  return own
+end
+
 -- Whether a save failed because the stored replay has changed.
 ---@return boolean
 function M.is_refused(run, code)

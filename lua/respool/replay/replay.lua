@@ -384,11 +384,15 @@ function M.step(run, wait)
   return more, message, code
 end
 
--- Ends a run before its time; a named one can be gone on with.
+-- Ends a run before its time; a named one can be gone on with. An interrupt
+-- may have cut off a page that was committed all the same.
 ---@return false?, string?, string?
 function M.stop(run)
   run.leave()
   local more, message, code = finish(run, progress_of.STOPPED)
+  if progress_of.is_refused(run, code) and progress_of.catch_up(run) then
+    more, message, code = finish(run, progress_of.STOPPED)
+  end
   if progress_of.is_refused(run, code) then return false end
   return more, message, code
 end
