@@ -192,10 +192,11 @@ end
 local function push_list(queue, list, o)
   if queue.buffer then return buffer.push_many(queue, list, o) end
   local values, by = push.bodies(queue, list)
+  local n = #values -- others may change the list while this one waits
   local first, message, code = push.send(queue, "push_many", values, by, o)
   hooks.drain(queue.store)
   if not first then return nil, message, code end
-  return first, #values
+  return first, n
 end
 
 -- Pushes all payloads of the list in one commit, or none; their ids are

@@ -112,6 +112,21 @@ describe("queue:push_many", function()
                          "queue:push_many: the list of payloads is empty")
   end)
 
+  it("takes what a list with a metatable says that it has", function()
+    local view = setmetatable({ "x" }, {
+      __index = function(_, i) return i <= 3 and "item " .. i or nil end,
+      __len = function() return 3 end,
+    })
+    if #view == 1 then return end -- Lua 5.1 asks no table for its length
+    assert.same({ 1, 3 }, { q:push_many(view) })
+    local shorter = setmetatable({ 1, 2, 3 }, {
+      __len = function() return 2 end,
+    })
+    assert.same({ 4, 2 }, { q:push_many(shorter) })
+    assert.same({ "x", "item 2", "item 3", 1, 2 },
+                helper.payloads(q:take { limit = 9 }))
+  end)
+
   it("pushes all or nothing", function()
     assert.has_error(function() q:push_many { 1, 2, print } end)
     assert.equal(0, q:length().total)

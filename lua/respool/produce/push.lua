@@ -177,13 +177,14 @@ function M.body(queue, payload)
 end
 
 -- The same for each of a list: the list itself, where the core alone looks at
--- them.
+-- them, and nothing but the list says what it has, as the core asks no
+-- metatable.
 ---@param queue respool.queue
 ---@param list any[]
 ---@return any[] values, true|string|nil codec
 function M.bodies(queue, list)
   if queue.codec.native and not queue.validate and not codec.encode_in_turns
-  then
+     and getmetatable(list) == nil then
     return list, true
   end
   local values, by = {}, nil
