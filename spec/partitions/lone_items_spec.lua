@@ -29,6 +29,14 @@ local function counts(key)
   return p and { p.ready, p.leased, p.scheduled }
 end
 
+-- Of this process, in kilobytes.
+local function memory(which)
+  local status = assert(io.open "/proc/self/status")
+  local kilobytes = status:read "*a":match(which .. ":%s*(%d+)")
+  status:close()
+  return tonumber(kilobytes)
+end
+
 describe("a lone item", function()
   before_each(function() t = queue_of.new {} end)
 
@@ -126,12 +134,6 @@ describe("a lone item", function()
   -- Each turn of an item that had ended cost a copy of the record in which it
   -- was, and all copies were kept until the take's end: 400 MB here.
   it("costs a take little memory when it has ended", function()
-    local function peak()
-      local status = assert(io.open "/proc/self/status")
-      local kilobytes = status:read "*a":match "VmHWM:%s*(%d+)"
-      status:close()
-      return tonumber(kilobytes)
-    end
     local keys = {}
     for i = 1, 30000 do keys[i] = "key " .. i end
     assert(t.q:push_many(keys, {
@@ -139,9 +141,9 @@ describe("a lone item", function()
     }))
     push("a")
     t.store:advance(6)
-    local before = peak()
+    local before = memory "VmHWM"
     assert.same({ "a" }, payloads(t:take(1)))
-    assert.is_true(peak() - before < 100 * 1024)
+    assert.is_true(memory "VmHWM" - before < 100 * 1024)
   end)
 
   it("is cancelled while it is leased", function()
@@ -261,6 +263,21 @@ describe("a lone item", function()
     assert.equal("cde", keys { limit = 3, after = "b" })
     assert.equal("def", keys { limit = 3, after = "c" })
     assert.equal("aceb", keys { order = "size", limit = 4 })
+  end)
+
+  -- What a process knows of the names in a queue stayed: 13 MB here.
+  it("leaves nothing in memory of queues that are dropped", function()
+    local function use_queues(n)
+      for i = 1, n do
+        local q = assert(t.store:queue("job " .. i))
+        assert(q:push("x", { partition = "a" }))
+        assert(t.store:drop_queue("job " .. i))
+      end
+      collectgarbage()
+      return memory "RssAnon"
+    end
+    local before = use_queues(50)
+    assert.is_true(use_queues(800) - before < 5 * 1024)
   end)
 
   it("goes with a queue that is dropped, and comes through a repair", function()

@@ -6,7 +6,7 @@
  *   priority 1, id 8, length of the name 1, name
  *
  * The queue's record lists the runs in the order of their ids. What is added is
- * a run of XX
+ * a run by itself, or one with the last runs, where those are about as small.
  */
 #include "lmdb/partition/lone_runs.h"
 

@@ -14,6 +14,7 @@
 #include "lmdb/queue/state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define FEW_NAMES 8192  /* for which a filter is made at least */
 #define NAMES_A_LOOK 4096 /* a filter is made once the runs have fewer names for
@@ -59,10 +60,35 @@ static void free_names(void *all) {
   }
 }
 
+/* Has the queue of this id any? */
+static bool has_runs(txn *t, uint32_t id) {
+  name_key own = partition_key(id, (respool_bytes){NULL, 0});
+  respool_bytes k, v;
+  return txn_seek(t, DB_LONES, name_key_bytes(&own), &k, &v) &&
+         k.size > own.n && !memcmp(k.data, own.b, own.n);
+}
+
+/* Of queues without runs, which may have been dropped, by whatever process. */
+static void forget_idle(txn *t) {
+  lone_names *kept = NULL;
+  for (lone_names *k = t->env->names, *next; k; k = next) {
+    next = k->next;
+    k->next = NULL;
+    if (!has_runs(t, k->queue)) {
+      free_names(k);
+      continue;
+    }
+    k->next = kept;
+    kept = k;
+  }
+  t->env->names = kept;
+}
+
 static lone_names *names_known(txn *t, const queue *q) {
   lone_names *k = t->env->names;
   while (k && k->queue != q->id) k = k->next;
   if (k) return k;
+  forget_idle(t);
   k = calloc(1, sizeof *k);
   if (!k) return NULL;
   k->queue = q->id;
