@@ -351,6 +351,20 @@ describe("queue:work", function()
     assert.equal("undecodable", q.dead:oldest().reason)
   end)
 
+  -- No item is made for a handler that has no parameter for it.
+  it("gives the item to whoever can see it", function()
+    local q, seen = queue { "a" }, {}
+    local function see(_, item) seen[#seen + 1] = item.id .. item.payload end
+    q:work(function() error "busy" end, { limit = 1, on_error = see })
+    q.store:advance(1)
+    q:work(function(...)
+      see(...)
+      return respool.retry { delay = 0 }
+    end, { limit = 1 })
+    q:work(see, { limit = 1 })
+    assert.same({ "1a", "1a", "1a" }, seen)
+  end)
+
   it("runs handlers that yield", function()
     if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
       pending "pcall of plain Lua 5.1 cannot be yielded across"

@@ -100,7 +100,7 @@ static int batch_payload(lua_State *L) {
 }
 
 /* deliver(batch, i, most, type): the payload, and the item, { batch, i, false,
-   payload } of that type; nil where payload() says that. */
+   payload } of that type, if one is given; nil where payload() says that. */
 static int batch_deliver(lua_State *L) {
   const handle *h = quick_handle(L);
   const respool_batch *l = h->open ? h->object : batch(L);
@@ -111,6 +111,8 @@ static int batch_deliver(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
+  if (lua_isnil(L, 4))
+    return 1;
   lua_createtable(L, 4, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, 6, 1);

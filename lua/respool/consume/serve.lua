@@ -23,7 +23,7 @@ local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
 local state_of, closed, new_item = batch_state.of, batches.closed, item.new
-local deliver, observe, item_type = batches.deliver, batches.observe, item.type
+local deliver, observe = batches.deliver, batches.observe
 local xpcall = compat.xpcall
 
 local M = {}
@@ -187,6 +187,13 @@ local function note_served(loop, batch, i, well)
   return not loop.ordered
 end
 
+-- The type of the items that a handler is given; nil where it has no parameter
+-- for one, so that none is made for it.
+function M.item_type(handler)
+  local info = debug.getinfo(handler, "u")
+  if info.isvararg ~= false or info.nparams > 1 then return item.type end
+end
+
 -- When to look between two items, at the latest, whether another may follow.
 local function next_look(loop)
   local row, cancels = loop.row, loop.queue.store.cancels
@@ -200,6 +207,7 @@ end
 -- item beside its handler.
 local function serve_many(loop, batch, i, n)
   local handler, catch, stop = loop.handler, loop.catch, loop.stop
+  local item_type = loop.item_type
   local store, state, counts = loop.queue.store, state_of(batch), loop.counts
   local news, at_once = store.news, codec.at_once
   local began, look_at, well = loop.started, next_look(loop), true
@@ -213,6 +221,7 @@ local function serve_many(loop, batch, i, n)
     local ended = observe(batch, 1, began, stop and stop())
     local took = ended - began
     if not ok or a ~= nil or b ~= nil then
+      it = it or new_item(batch, i, payload)
       well, ended = record_result(loop, it, ok, a, b), loop.start()
     end
     began = ended

@@ -110,7 +110,8 @@ local function new_loop(queue, handler, serve_with, o)
     or queue.batch_size or loop.merge and MERGE_BATCH or 1
   loop.adapts = not o.batch and not loop.ordered
   loop.read, loop.catch = item.reader(queue), serve.catcher(loop)
-  loop.call = serve.caller(loop.tracer)
+  loop.call, loop.item_type = serve.caller(loop.tracer),
+    serve.item_type(handler)
   loop.start, loop.stop, loop.look = serve.clocks(queue.store)
   loop.ends = o.seconds and queue.store.handle:now() + o.seconds
   return loop
