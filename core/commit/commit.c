@@ -117,8 +117,7 @@ static bool is_over(const unit *u) {
   return u->wake & 1;
 }
 
-/* Waking nobody, as a unit's waiter is gone, and with it the unit, does no harm.
-   */
+/* It does no harm to wake nobody, when a waiter is gone with its unit. */
 static void ring(_Atomic uint32_t *const rings[2]) {
   for (int i = 0; i < 2; i++)
     if (rings[i]) futex_wake(rings[i], FUTEX_ANY, 1);

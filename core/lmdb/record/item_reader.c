@@ -146,7 +146,10 @@ static respool_bytes find_wanted(const item_reader *c, const segment_cursor *w,
     const uint8_t *at = u.at;
     unpack_skip(&u);
     if (!wanted(c, w, w->at.first + k)) continue;
-    if (!some.data) some.data = at, *i = k;
+    if (!some.data) {
+      some.data = at;
+      *i = k;
+    }
     some.size = (size_t)(u.at - (const uint8_t *)some.data);
     left--;
   }
