@@ -17,6 +17,9 @@ local NOT_RUN = {
     ["make deps && make && sudo make install        # Debian; others: "
       .. "doc/building.md"] = "installs into the machine",
   },
+  ["doc/guide/postgres.md"] = {
+    ['sudo -u postgres createuser "$USER"'] = "makes a role on a server",
+  },
   ["doc/guide/console.md"] = {
     ["respool console shop.respool --open         # only looks: the store is "
       .. "opened read-only"] = "serves browsers until it is stopped",
