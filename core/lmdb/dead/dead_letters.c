@@ -12,24 +12,32 @@
 
 /* ---- adding ------------------------------------------------------------- */
 
-static void count_death(queue *q, const death *d) {
-  int i = death_number(d->reason);
-  if (i >= 0) q->counters.died_by[i] += d->items;
+bool burial_begin(txn *t, queue *q, const death *d, const respool_item *i,
+                  burial *b) {
+  b->to = dlq_make(t, d->dlq ? d->dlq : q->config.dlq);
+  if (!b->to) return false;
+  dlq_bound(b->to, &q->config);
+  b->reason = death_number(d->reason);
+  b->l = dead_of(d, q->name, i, (respool_bytes){NULL, 0});
+  return true;
+}
+
+void burial_add(txn *t, queue *q, burial *b, uint64_t id,
+                respool_bytes packed) {
+  b->l.r.id = id;
+  b->l.item = packed;
+  dlq_add_dead(t, b->to, &b->l);
+  if (t->notices_to)
+    notices_add(&t->notices, t->notices_to, b->to->name, b->l.r.number);
+  if (b->reason >= 0) q->counters.died_by[b->reason] += b->l.r.items;
+  uint64_t size = blob_of(packed).size; /* it leaves the queue */
+  q->bytes -= size < q->bytes ? size : q->bytes;
 }
 
 void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
              respool_bytes packed) {
-  const char *name = d->dlq ? d->dlq : q->config.dlq;
-  dlq *x = dlq_make(t, name);
-  if (!x) return;
-  dead l = dead_of(d, q->name, i, packed);
-  dlq_add_dead(t, x, &l);
-  dlq_bound(x, &q->config);
-  if (t->notices_to)
-    notices_add(&t->notices, t->notices_to, x->name, l.r.number);
-  count_death(q, d);
-  uint64_t size = blob_of(packed).size; /* it leaves the queue */
-  q->bytes -= size < q->bytes ? size : q->bytes;
+  burial b;
+  if (burial_begin(t, q, d, i, &b)) burial_add(t, q, &b, i->id, packed);
 }
 
 /* ---- reading ------------------------------------------------------------ */

@@ -7,6 +7,19 @@
 
 #include "lmdb/dead/dlq.h"
 
+/* Items of a queue that die alike, one after the other, in one step: begun with
+   the first, whose time and version the others have. False after an error. */
+typedef struct burial {
+  dlq *to;
+  dead l;
+  int reason; /* its number; -1: it is not counted */
+} burial;
+
+bool burial_begin(txn *t, queue *q, const death *d, const respool_item *i,
+                  burial *b);
+void burial_add(txn *t, queue *q, burial *b, uint64_t id,
+                respool_bytes packed);
+
 /* Writes a dead letter for an item of a queue. */
 void dlq_add(txn *t, queue *q, const death *d, const respool_item *i,
              respool_bytes packed);

@@ -42,6 +42,9 @@ typedef struct settling {
   uint64_t n_kept;   /* items */
   uint64_t *ids;    /* that leave their segments */
   size_t n_ids;
+  burial dying;             /* of items that were marked so */
+  const mark *dying_mark;   /* NULL: none is */
+  const respool_item_about *dying_about;
   const outcome_text *text; /* the text of the last one in `failures` */
   respool_bytes failures; /* the claim's and one more, shared by
                              items that were marked together */
@@ -115,9 +118,8 @@ static void unlease(settling *w, const line *l, size_t i, enum count to) {
 
 /* ---- items that leave their segment ------------------------------------- */
 
-static void dead_letter_item(settling *w, size_t i, const mark *m,
-                             enum outcome o) {
-  const respool_page *p = &w->r->batch->page;
+static bool begin_burial(settling *w, size_t i, const mark *m,
+                         enum outcome o) {
   death d = {.reason = o == OUTCOME_EXHAUSTED ? "exhausted" : "rejected",
              .items = 1,
              .at = w->now,
@@ -134,8 +136,21 @@ static void dead_letter_item(settling *w, size_t i, const mark *m,
     if (m->text->memo.size) d.memo = m->text->memo;
   }
   if (outcome_adds_failure(o, m)) d.failures = add_failure(w, m);
-  key_release(w->t, w->q, &p->items[i], w->now);
-  dlq_add(w->t, w->q, &d, &p->items[i], p->packed[i]);
+  return burial_begin(w->t, w->q, &d, &w->r->batch->page.items[i], &w->dying);
+}
+
+/* Items of a segment that one mark is for die alike: they have the attempts of
+   their claim. */
+static void dead_letter_item(settling *w, size_t i, const mark *m,
+                             enum outcome o) {
+  const respool_page *p = &w->r->batch->page;
+  const respool_item *it = &p->items[i];
+  key_release(w->t, w->q, it, w->now);
+  if (w->dying_mark != m || w->dying_about != it->about) {
+    w->dying_about = it->about;
+    w->dying_mark = begin_burial(w, i, m, o) ? m : NULL;
+  }
+  if (w->dying_mark) burial_add(w->t, w->q, &w->dying, it->id, p->packed[i]);
 }
 
 /* Ends a done or dropped item: frees its blob and its key. */
