@@ -43,7 +43,7 @@ static bool check_bounds(const json_form *form, const char *text, size_t n,
   int depth = 0, most = form->lossless ? LOSSLESS_DEPTH : JSON_DEPTH;
   size_t values = 0;
   const char *end = text + n, *nul = memchr(text, '\0', n);
-  if (nul) /* jansson passes over one behind a number */
+  if (nul) /* jansson skips a NUL behind a number */
     return refuse(fault, "a NUL", (size_t)(nul - text) + 1);
   for (const char *at = text; at < end; at++) {
     if (*at == '"') {

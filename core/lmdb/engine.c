@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The embedded engine's face at the seam.
+ * The embedded engine, as engine.h wants it.
  */
 #include "lmdb/lmdb.h"
 

@@ -9,8 +9,8 @@
 
 #define FORMAT_VERSION 2
 
-/* Checks that a store's format is ours; FORMAT_OLD: it is older, which is said
-   with the failure's words. A fresh store gets its format. */
+/* Checks that the store has this build's format; FORMAT_OLD: it has an older
+   one, and the failure's text says so. A fresh store gets its format. */
 #define FORMAT_OLD (-3)
 int format_check(txn *t, bool fresh);
 

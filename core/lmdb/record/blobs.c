@@ -56,8 +56,8 @@ bool blob_get(txn *t, blob_ref r, void *into) {
   return ok;
 }
 
-/* The bytes of a part, whatever its checksum says; all of a part of which
-   nothing can be told. */
+/* The bytes of a part, whatever its checksum says; the whole record where it
+   cannot be read as a part. */
 static respool_bytes part_bytes(respool_bytes stored) {
   unpacker u;
   unpacker_init(&u, stored.data, stored.size);

@@ -119,7 +119,7 @@ uint64_t priority_items(const priority_state *l) {
   return l->ready + l->leased + l->scheduled + l->retrying;
 }
 
-/* Older ones have no `listed`. */
+/* Records of older builds have no `listed`. */
 static void priority_unpack(unpacker *u, priority_state *l) {
   size_t n = unpack_array(u);
   unpack_expect(u, n == 7 || n == 8);
@@ -216,7 +216,7 @@ void queue_clear(queue *q) {
   q->runs = NULL;
 }
 
-/* Those without partitions are older. */
+/* Records of older builds have no partitions. */
 int queue_unpack(respool_bytes k, respool_bytes b, queue *q) {
   unpacker u;
   const uint8_t *head = b.data;
@@ -294,7 +294,7 @@ void dlq_pack(packer *p, const dlq *x) {
   pack_uint(p, x->dropped);
 }
 
-/* Those of older builds have no bytes. */
+/* Records of older builds have no bytes. */
 bool dlq_unpack(respool_bytes k, respool_bytes b, dlq *x) {
   unpacker u;
   const uint8_t *head = b.data;

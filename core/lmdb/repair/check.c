@@ -361,8 +361,8 @@ static bool check_run(audit *a, const dlq *x, uint64_t last, uint64_t count,
   return true;
 }
 
-/* Bytes are compared where all records are sound: one that is not does not say
-   which blobs are its own. */
+/* Bytes are compared only where all records are sound: a damaged one does not
+   say which blobs are its own. */
 static void check_dead_letters(audit *a, const dlq *x) {
   key start = dead_key(x->id, 0, 0);
   uint32_t of;

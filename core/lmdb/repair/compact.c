@@ -72,8 +72,8 @@ static int copy_whole(int from, int to) {
   return n < 0 || fsync(to) ? errno : 0;
 }
 
-/* Ensures: the data is copied later, so that the copy of the journal has what
-   that of the data has not applied, as far as it was told before. */
+/* Ensures: an item whose push had returned lies in this copy, or in that of the
+   data, which is made later. */
 static int copy_journal(int from, const replacement *data,
                         const struct stat *old) {
   static const char what[] = "copy the journal to";

@@ -38,7 +38,7 @@ int known_load(pg_env *e, session *l, const char *name, pg_queue *out);
 
 void known_forget(pg_env *e, const char *name);
 
-/* The queue was dropped: its counters are not those of the next of its name. */
+/* The queue was dropped: the next queue of its name has counters of its own. */
 void known_drop(pg_env *e, const char *name);
 
 /* The marks, for apply alone; NULL: the queue is not known. */

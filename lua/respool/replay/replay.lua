@@ -4,8 +4,8 @@
 -- that also stores how far it has come, if it has a name. Killed at any point,
 -- a replay of the same name goes on from there, each dead letter once.
 --
--- A named replay that was stopped or killed goes on with the dead letters there
--- were when it began. A replay that has finished starts a new round, with
+-- A named replay that was stopped or killed goes on with the dead letters that
+-- were there when it began. A replay that has finished starts a new round, with
 -- new counts, over the dead letters that came since. Its stored form and its
 -- runner: see progress.lua.
 
@@ -148,8 +148,7 @@ local function refresh(run)
   return counts
 end
 
--- Where dead letters were gone: of which groups they were is known if all are
--- of one.
+-- Counts by group where dead letters were gone: known if all are of one group.
 local function trim_groups(by_group, page)
   local group = next(by_group)
   if page.moved < #page.moves and group and not next(by_group, group) then
@@ -192,7 +191,7 @@ local OF_DEAD_LETTER = {
   NOT_FOUND = true, CORRUPT = true, TOO_LARGE = true, INVALID = true,
 }
 
--- The next page, by what this one took.
+-- The size of the next page, by how long this one took.
 local function grow(run)
   if run.room then run.room = run.room < run.most and run.room * 2 or nil end
   if run.o.rate or run.single > 0 then return end
@@ -248,8 +247,8 @@ local function next_numbers(run, o)
   return numbers
 end
 
--- Dead letters with their payloads: PAGE at once, for which an event loop
--- waits, and as many as are read quickly.
+-- Dead letters with their payloads, as many as are read quickly. An event loop
+-- waits for each read, so each is of PAGE at most.
 local function read_page(run, list, size)
   local all, bytes = {}, 0
   repeat
@@ -288,14 +287,14 @@ function M.due(run)
   return run.started + (run.o.rate and run.moved / run.o.rate or 0)
 end
 
--- A second of what the rate allows, but for its first dead letter: what is
--- made up for at most after time in which nobody had a turn for it.
+-- Seconds of delay that are made up for at most: what the rate allows in one
+-- second, but for the first dead letter.
 local function burst(run)
   return run.o.rate and max(1 - 1 / run.o.rate, 0) or 0
 end
 
--- Of the time in which nothing was moved, for another reason than the rate,
--- a second is made up for.
+-- Where something else than the rate held the replay up, only a second of that
+-- time is made up for.
 function M.forget_delay(run)
   local late = run.store.handle:now() - M.due(run) - burst(run)
   run.started = run.started + max(late, 0)
@@ -384,8 +383,8 @@ function M.step(run, wait)
   return more, message, code
 end
 
--- Ends a run before its time; a named one can be gone on with. An interrupt
--- may have cut off a page that was committed all the same.
+-- Stops a run before its end; a named one can go on later. An interrupt may have
+-- cut off a page that was committed all the same.
 ---@return false?, string?, string?
 function M.stop(run)
   run.leave()

@@ -1,14 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- Rounds. A round is one timer of nginx, and the light threads in it are the
--- consumers of a worker; the timer's first thread supervises them. After so
--- many items another round is begun, with fresh memory, to which consumers go
--- over as they come to the end of what they are at; so a worker has one timer,
--- and two for a while.
+-- Rounds. A round is one timer of nginx: its light threads are the consumers of
+-- a worker, and its first thread supervises them. After ROUND items the next
+-- round begins, with fresh memory, and each consumer moves there once its call
+-- of work returns. So a worker has one timer, and two for a while.
 --
--- When the worker is to end no more is taken, and handlers may go on until
--- the deadline. Then they are killed, what they held is released, and the
--- timer is ended with whatever else runs in it: as far as that is safe, see
+-- When the worker ends it takes no more items, and handlers may go on until the
+-- deadline. Then they are killed, the items that they held are released, and
+-- the timer is ended with whatever else runs in it, as far as that is safe: see
 -- resty/respool/threads.lua. A handler that cannot be killed loses its items.
 
 local core = require "respool.core"
@@ -35,14 +34,13 @@ local RETRY = 1 -- seconds until a consumer that failed tries again
 local RELEASE = 0.3 -- seconds that items may take to be released
 local LATE = 1 -- seconds after which a timer that was armed does not come
 
--- `round`: the one it is at work in, or nil
+-- `round`: the one in which it works, or nil
 ---@class respool.consumer
 ---@field queue respool.queue its own handle, so that its batches are distinct
 ---@field round respool.round?
 ---@field thread thread?
 
--- state: "armed" since `at`, "running", "gone" when it was not to be had, or
--- "over"
+-- state: "armed" since `at`, "running", "gone" (nginx gave no timer), or "over"
 ---@class respool.round
 ---@field worker respool.worker
 ---@field state string
@@ -100,8 +98,8 @@ end
 
 -- Consumers.
 
--- How many items a consumer handles before it looks whether the round is
--- over; so many that what ends with them costs nothing.
+-- How many items a consumer handles before it looks whether the round is over:
+-- so many that another call of work costs nothing beside them.
 local function share(worker)
   return max(100, math.ceil(ROUND / #worker.consumers))
 end
@@ -135,7 +133,7 @@ local function serve(consumer, round)
   consumer.round, consumer.thread = nil, nil
 end
 
--- Puts those to work that are idle.
+-- Starts the consumers that are idle.
 local function man(round)
   for _, consumer in ipairs(round.worker.consumers) do
     if not consumer.round and is_open(consumer) then
@@ -147,9 +145,9 @@ local function man(round)
 end
 
 
--- The batch of a consumer whose thread has not come to its end.
+-- Consumers whose thread did not return, and their batches.
 
--- Its loop, too, is none that a store has to wait for.
+-- A store that closes does not wait for its loop any more.
 local function forget(consumer)
   if consumer.thread then
     consumer.queue.store.serving[consumer.thread] = nil
@@ -204,7 +202,8 @@ local function fail_in_hand(batch, why)
   end
 end
 
--- Frees consumers whose threads have ended by no word of theirs.
+-- Frees consumers whose threads did not return: the items in hand failed, the
+-- others are released.
 local function recover(round, consumers, why)
   log(round.worker, why)
   local list = held(consumers)
@@ -219,7 +218,7 @@ end
 local ABORTED = "the handler's light thread was aborted, as it is when a "
   .. "coroutine of coroutine.wrap raises an error: see the error log"
 
--- ngx_lua passes such an error by every pcall there is.
+-- No pcall catches such an error in ngx_lua.
 local function recover_aborted(round)
   local aborted = {}
   for _, consumer in ipairs(crew(round)) do
@@ -298,7 +297,7 @@ local function is_over(round)
   return worker.round ~= round or not any_open(worker)
 end
 
--- The next is begun when the one before has come to its end.
+-- Begins the next round when this one has had its items; two run at most.
 local function make_way(round)
   local worker = round.worker
   if round.items < ROUND or worker.before then return end
@@ -319,8 +318,8 @@ local function supervise(round)
   until is_ending(worker) or is_over(round)
 end
 
--- The function of the timer. Premature: nginx wants the process to end, or has
--- lost its timers for another reason and is asked again.
+-- The function of the timer. Premature: nginx ends the process, or drops its
+-- timers for another reason; look_after then begins another round.
 local function run(premature, round)
   local worker = round.worker
   if worker.round ~= round or round.state ~= "armed" then return end
@@ -354,14 +353,15 @@ end
 
 local ENDED = "the handler ended its timer, with all light threads in it"
 
--- After somebody has ended the timer: a handler that threw away ngx.ctx, and
--- with it the guard. It is not known which, so the items in hand failed.
+-- A handler has ended the timer: it had thrown away ngx.ctx, and with it the
+-- guard. Nobody knows which one, so all items in hand failed.
 local function recover_all(round)
   round.state = "over"
   recover(round, crew(round), ENDED)
 end
 
--- Between two looks the first thread of a round that runs has beaten.
+-- Between two looks the first thread of a running round raises `beats`, or the
+-- timer was ended.
 local function look(round)
   if round.state ~= "running" then return end
   if round.seen == round.beats then recover_all(round) end
@@ -373,8 +373,8 @@ local function is_missing(round)
     or round.state == "armed" and now() - round.at > LATE
 end
 
--- Finds rounds that were ended from inside, were refused, or were armed and
--- have not come, as happens when nginx has no connection left for a timer.
+-- Begins another round where a handler ended this one, or where its timer was
+-- refused or never came, as happens when nginx has no connection left for it.
 ---@param worker respool.worker
 function M.look_after(worker)
   local before = worker.before

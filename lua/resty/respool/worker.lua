@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Consumers inside nginx: so many light threads as handlers are to run at a
+-- Consumers inside nginx: as many light threads as handlers are to run at a
 -- time, in a long-lived timer of each worker process; see
 -- resty/respool/round.lua. A recurring timer looks after it.
 
