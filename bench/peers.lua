@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- respool beside the queues that people pick instead, on one machine: see
--- the usage. A ratio is taken within a round, so that both its sides saw the
--- same weather; then its median is taken.
+-- the usage. A ratio is taken within a round, so that both its sides ran
+-- under the same load; then its median is taken.
 
 local usage = [[
 usage: lua bench/peers.lua [--rounds N] [--seconds N] [--dir DIR]

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Interleaved rounds: the subjects run by turns, a process each, in a fresh
--- directory each. A ratio is taken within a round, so that both its sides saw
--- the same weather; then its median is taken.
+-- directory each. A ratio is taken within a round, so that both its sides ran
+-- under the same load; then its median is taken.
 
 local M = {}
 

@@ -30,8 +30,8 @@ local REPLAY = 2       -- seconds between replays of the dead letters
 local SHOWN = 12       -- lines of samples
 
 -- How much higher the last third may be than the first: a factor, and a
--- difference that is none. Memory is that of the largest process, beyond the
--- mapped file. Latency on a shared disk is nobody's promise.
+-- difference that does not count. Memory is that of the largest process, beyond
+-- the mapped file. Latencies have wide bounds, as disks are shared.
 local KINDS = {
   { "file", "file, MiB", 1.1, 4 }, { "rss", "memory, MiB", 1.15, 2 },
   { "push50", "push p50, ms", 2, 2 }, { "push99", "push p99, ms", 3, 20 },

@@ -34,7 +34,7 @@ local function run(path)
 end
 
 -- The text as it was left; nil and why when the editor failed, or nothing was
--- changed. It lies in a file that nobody else can read, for as long.
+-- changed. Meanwhile it lies in a file that nobody else can read.
 ---@param text string
 ---@return string?, string?
 function M.edit(text)

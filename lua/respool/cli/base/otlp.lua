@@ -30,8 +30,8 @@ local function env(name)
   return value ~= "" and value or nil
 end
 
--- The environment, as opentelemetry.io/docs/specs/otel has it: what is not
--- understood is told, and counts as unset.
+-- The environment, as opentelemetry.io/docs/specs/otel has it: a value that is
+-- not understood is reported, and counts as unset.
 local Environment = {}
 Environment.__index = Environment
 
@@ -109,8 +109,8 @@ end
 
 local LOCAL = "http://localhost:4318" -- where the standard looks
 
--- Whether the environment turns everything off, or asks for what is spoken at
--- other ports than HTTP.
+-- Whether the environment turns everything off, or asks for another protocol
+-- than OTLP over HTTP, which is spoken at other ports.
 local function is_off()
   return (env "OTEL_SDK_DISABLED" or ""):lower() == "true"
     or env "OTEL_EXPORTER_OTLP_PROTOCOL" == "grpc"
@@ -122,7 +122,7 @@ function Environment:signal(name)
   return self:url("OTEL_EXPORTER_OTLP_" .. name .. "_ENDPOINT")
 end
 
--- Where records go, for all that the environment says: nil, nowhere.
+-- Where records go, by all that the environment says; nil: nowhere.
 function Environment:places()
   if is_off() then return nil end
   local at = {
