@@ -383,8 +383,8 @@ function M.step(run, wait)
   return more, message, code
 end
 
--- Stops a run before its end; a named one can go on later. An interrupt may have
--- cut off a page that was committed all the same.
+-- Stops a run before its end; a named one can go on later. An interrupt may
+-- have cut off a page that was committed all the same.
 ---@return false?, string?, string?
 function M.stop(run)
   run.leave()
