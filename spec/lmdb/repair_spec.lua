@@ -113,6 +113,23 @@ describe("repair of a sound store", function()
     assert.same(before, dead_letters())
   end)
 
+  it("lets each DLQ go on with its own numbers", function()
+    open()
+    local counts = { { "few", 2 }, { "many", 40 } }
+    for _, row in ipairs(counts) do
+      local queue, n = assert(store:queue(row[1])), row[2]
+      for i = 1, n do assert(queue:push(i)) end
+      local batch = assert(queue:take { limit = n })
+      for i = 1, n do batch:item(i):dead { error = "bad" } end
+      assert(batch:settle())
+    end
+    repair()
+    for _, row in ipairs(counts) do
+      local queue = assert(store:queue(row[1]))
+      assert.equal(row[2] + 1, queue.dead:push("x", { error = "e" }))
+    end
+  end)
+
   it("keeps schedules", function()
     open()
     local before = assert(store:schedule("nightly", {

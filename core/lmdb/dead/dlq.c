@@ -201,10 +201,13 @@ bool dead_run_find(txn *t, const dlq *x, uint64_t number, stored_run *s) {
   key from = dead_key(x->id, number, 0);
   respool_bytes k, v;
   uint32_t of;
+  uint64_t last, count;
   if (!txn_seek(t, DB_DEAD_LETTERS, key_bytes(&from), &k, &v) ||
-      !dead_key_read(k, &of, &s->last, &s->count) || of != x->id)
+      !dead_key_read(k, &of, &last, &count) || of != x->id)
     return false;
-  s->key = dead_key(of, s->last, s->count);
+  s->last = last;
+  s->count = count;
+  s->key = dead_key(of, last, count);
   packer_reset(&s->value);
   pack_raw(&s->value, v.data, v.size);
   txn_fail(t, s->value.rc);
