@@ -28,7 +28,7 @@
 
 int names_compare(respool_bytes a, respool_bytes b) {
   size_t n = a.size < b.size ? a.size : b.size;
-  int order = memcmp(a.data, b.data, n);
+  int order = n ? memcmp(a.data, b.data, n) : 0;
   return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
