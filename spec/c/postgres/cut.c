@@ -108,6 +108,9 @@ typedef struct verb {
 
 static kit_batch held;
 
+/* No lease runs out while a thousand conversations are cut. */
+static const kit_take take_for_long = {.lease = 3600000};
+
 static void nothing(kit *k, int queue) {
   (void)k;
   (void)queue;
@@ -115,7 +118,7 @@ static void nothing(kit *k, int queue) {
 
 static void take_one(kit *k, int queue) {
   HOLDS(kit_push_items(k, queue, 1, NULL, NULL) == 0);
-  HOLDS(kit_take_items(k, queue, 1, NULL, &held) == 0 && held.n == 1);
+  HOLDS(kit_take_items(k, queue, 1, &take_for_long, &held) == 0 && held.n == 1);
 }
 
 static int push_one(kit *k, int queue) {
@@ -129,7 +132,7 @@ static void push_two(kit *k, int queue) {
 /* What it has taken is leased under its token, and can be settled. */
 static int take_held(kit *k, int queue) {
   kit_settle o = {.outcomes = "-", .strict = true};
-  int rc = kit_take_items(k, queue, 1, NULL, &held);
+  int rc = kit_take_items(k, queue, 1, &take_for_long, &held);
   if (rc) return rc;
   HOLDS(held.n == 1 && held.n_runs == 1);
   return held.n == 1 ? kit_settle_batch(k, queue, &held, &o) : -1;
