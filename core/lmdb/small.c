@@ -301,9 +301,9 @@ static int push(lmdb_env *e, unit *u, size_t n, small_group *g) {
 
 /* Has the second push the record's head of the first? */
 static bool is_alike(const unit *a, const unit *b) {
+  if (b->n != 1 || b->barrier || b->steps->kind != STEP_APPEND) return false;
   const append_req *x = &a->steps->append, *y = &b->steps->append;
-  return b->n == 1 && b->steps->kind == STEP_APPEND && !b->barrier &&
-         !strcmp(a->steps->name, b->steps->name) && a->now == b->now &&
+  return !strcmp(a->steps->name, b->steps->name) && a->now == b->now &&
          x->priority == y->priority && x->ttl == y->ttl &&
          x->max_store == y->max_store && !x->reason && !y->reason;
 }
