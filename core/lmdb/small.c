@@ -523,8 +523,8 @@ size_t small_run(lmdb_env *e, unit *u, small_group *g) {
 }
 
 void small_wake(lmdb_env *e, const unit *u) {
-  const step *s = u->steps;
-  if (s->kind == STEP_APPEND && u->wrote)
+  const step *s = u->steps; /* a barrier has none */
+  if (u->n == 1 && s->kind == STEP_APPEND && u->wrote)
     journal_wake(e->journal, queue_word(s->name),
                  (int)s->append.builder->n_items);
 }

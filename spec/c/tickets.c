@@ -4,11 +4,13 @@
  * commits, and that whatever they work on may be given up meanwhile without
  * harm. Prints what does not hold. Meant for the thread sanitizer, too.
  */
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -558,6 +560,39 @@ static void both_kinds_go_on_together(void) {
   respool_queue_free(q);
 }
 
+static _Atomic bool no_flush;
+
+int fdatasync(int fd) {
+  if (!no_flush) return (int)syscall(SYS_fdatasync, fd);
+  errno = EIO;
+  return -1;
+}
+
+/* Of a store that is relaxed, so that there is something to flush. */
+static void a_flush_that_fails_says_so(const char *dir) {
+  char path[4200];
+  respool *usual = store;
+  respool_options o = RESPOOL_OPTIONS_INIT;
+  respool_ticket *t = NULL;
+  o.sync = RESPOOL_SYNC_RELAXED;
+  snprintf(path, sizeof path, "%s/relaxed", dir);
+  WORKS(respool_open(path, &o, &store));
+  respool_queue *q = open_queue("q");
+  WORKS(await(start_push(q), NULL));
+  no_flush = true;
+  WORKS(respool_flush_start(store, &t));
+  HOLDS(await(t, NULL) != 0);
+  no_flush = false;
+  WORKS(await(start_push(q), NULL));
+  WORKS(respool_flush_start(store, &t));
+  WORKS(await(t, NULL));
+  HOLDS(stats_of("q").pushed == 2);
+  respool_queue_free(q);
+  respool_close(store);
+  remove_dir(path);
+  store = usual;
+}
+
 int main(void) {
   const char *dir = fresh_dir();
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -583,6 +618,7 @@ int main(void) {
     CHECK(discarded_buffers_flush(dir));
     CHECK(close_waits_for_what_runs(dir));
     CHECK(both_kinds_go_on_together());
+    CHECK(a_flush_that_fails_says_so(dir));
   }
   respool_close(store);
   remove_dir(dir);
