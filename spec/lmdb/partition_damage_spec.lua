@@ -97,6 +97,25 @@ describe("a damaged record of partitions", function()
     assert(q:push(1, { partition = "key 1" }))
   end)
 
+  -- Runs of lone items that have mostly ended are written anew with their
+  -- neighbours by the settle that finds them: it failed where one was damaged.
+  it("of lone items ends no settle that would write them anew", function()
+    local many, n = assert(store:queue "many"), 3000
+    for run = 0, 1 do
+      local items = {}
+      for i = 1, n do items[i] = run * n + i end
+      assert(many:push_many(items, { partition = tostring }))
+    end
+    assert(many:take { limit = 1 }) -- and neither run goes
+    stored.damage(store.path, "flip", "lones", 10, -1)
+    for _ = 1, 2 * n / 100 - 1 do
+      local batch = assert(many:take { limit = 100 })
+      batch:done()
+      assert(batch:settle())
+    end
+    assert.equal("CORRUPT", select(3, many:partitions()))
+  end)
+
   -- Where no claim covers items was looked for from the first id of a claim
   -- that could not be read, again and again.
   it("is passed by looks also where it is a claim among them", function()

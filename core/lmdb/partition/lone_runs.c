@@ -176,20 +176,22 @@ static void copy_part(merged *m, run_walk *w) {
   look(w);
 }
 
-static void merge_run(merged *m, const lone_run *r) {
+/* Returns CORRUPT, and has merged nothing, if the run cannot be read. */
+static int merge_run(merged *m, const lone_run *r) {
   run_walk w;
   size_t n = 0;
   lone *list = make_list(m, (size_t)r->n);
-  if (!list) return;
+  if (!list) return RESPOOL_NOMEM;
   run_walk_from(&w, m->t, m->q, r, (respool_bytes){NULL, 0});
   while (w.more && n < r->n && !m->t->rc) {
     for (copy_part(m, &w); w.more && n < r->n; go_on(&w)) list[n++] = w.here;
     if (!w.rc && !w.more) open_part(&w, cur_next(&w.c));
   }
-  if (w.rc || w.more || n < r->n)
-    partition_unread(m->t, m->q, w.rc ? w.rc : RESPOOL_CORRUPT);
+  int rc = w.rc;
+  if (!rc && (w.more || n < r->n)) rc = RESPOOL_CORRUPT;
   run_walk_end(&w);
-  if (!m->t->rc) merge_list(m, list, n);
+  if (!rc && !m->t->rc) merge_list(m, list, n);
+  return rc;
 }
 
 /* Leaves out items that are older than all that are there of their priority. */
@@ -300,7 +302,10 @@ void runs_add(txn *t, queue *q, const lone *list, size_t n) {
   arena_init(&m.memory);
   merge_list(&m, list, n);
   while ((from = runs_to_merge(q, i, m.n)) < i && !t->rc)
-    while (i > from && !t->rc) merge_run(&m, &q->runs[--i]);
+    while (i > from && !t->rc) {
+      int rc = merge_run(&m, &q->runs[--i]);
+      if (rc) partition_unread(t, q, rc);
+    }
   if (i < q->n_runs && !t->rc) leave_out_older(&m);
   replace_runs(&m, i, q->n_runs - i);
   arena_free(&m.memory);
@@ -323,19 +328,24 @@ static void remove_run(txn *t, queue *q) {
   queue_changed(t, q);
 }
 
-/* Writes a run and its neighbours, as far as they fit, anew as one. */
+/* Writes a run and its neighbours, as far as they fit, anew as one. They stay
+   as they are where one of them is damaged. */
 static void compact(txn *t, queue *q, size_t i) {
   merged m = {.t = t, .q = q};
   uint64_t sum = q->runs[i].n;
+  int rc = 0;
   size_t end = i + 1;
   for (; i > 0 && sum + q->runs[i - 1].n <= RUN_ITEMS; i--)
     sum += q->runs[i - 1].n;
   for (; end < q->n_runs && sum + q->runs[end].n <= RUN_ITEMS; end++)
     sum += q->runs[end].n;
   arena_init(&m.memory);
-  for (size_t j = i; j < end && !t->rc; j++) merge_run(&m, &q->runs[j]);
-  leave_out_ended(&m);
-  replace_runs(&m, i, end - i);
+  for (size_t j = i; j < end && !rc && !t->rc; j++)
+    rc = merge_run(&m, &q->runs[j]);
+  if (!rc) {
+    leave_out_ended(&m);
+    replace_runs(&m, i, end - i);
+  }
   arena_free(&m.memory);
 }
 
