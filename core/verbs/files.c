@@ -6,9 +6,10 @@
 
 #include "verbs/engines.h"
 
-static int not_in_files(const char *path, const char *verb) {
-  return fail(RESPOOL_INVALID, "store '%.160s' is not in files of its own: "
-              "there is nothing to %s", path, verb);
+/* Without the path: it may be a URL with a password. */
+static int not_in_files(const char *verb) {
+  return fail(RESPOOL_INVALID, "the store is not in files of its own: "
+              "there is nothing to %s", verb);
 }
 
 int respool_repair(const char *from, const char *to, respool_finding_fn each,
@@ -20,7 +21,7 @@ int respool_repair(const char *from, const char *to, respool_finding_fn each,
   int rc = SIZE_CHECK(out, RESPOOL_SALVAGE_INIT);
   if (rc) return rc;
   const engine *g = engine_of(from);
-  if (!g->repair) return not_in_files(from, "repair");
+  if (!g->repair) return not_in_files("repair");
   respool_salvage counts = RESPOOL_SALVAGE_INIT;
   rc = g->repair(from, to, each, arg, &counts);
   if (!rc) *out = counts;
@@ -37,5 +38,5 @@ int respool_compact(const char *path, const char *to,
   if (rc) return rc;
   const engine *g = engine_of(path);
   return g->compact ? g->compact(path, to, out)
-                    : not_in_files(path, "compact");
+                    : not_in_files("compact");
 }

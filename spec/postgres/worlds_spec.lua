@@ -93,6 +93,24 @@ database.describe("a store in a database", "worlds", function(db)
     local run = cli.run { "work", location, script, "--until-empty" }
     assert.matches("respool dead groups postgres://respool_secret@", run.err)
     assert.not_matches("right", run.out .. run.err)
+    for _, args in ipairs {
+      { "check", location }, { "compact", location },
+      { "repair", location, helper.dir() .. "/mended" },
+    } do
+      run = cli.run(args)
+      assert.not_matches("right", run.out .. run.err)
+    end
+  end)
+
+  it("may have a schema whose name needs quotes", function()
+    for _, name in ipairs { "Shop", "a b", "a.b" } do
+      local location = url():gsub("schema=.*$", "schema=" ..
+                                  name:gsub(" ", "%%%%20"))
+      local store = assert(open(location))
+      assert(store:queue("orders"):push "a")
+      assert.same({}, store:check())
+      store:close()
+    end
   end)
 
   it("of a newer format is refused, and both are told", function()

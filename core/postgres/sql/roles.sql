@@ -7,7 +7,7 @@ DECLARE
   f record;
 BEGIN
   FOR f IN SELECT p.oid::regprocedure AS of, p.proname AS name FROM pg_proc p
-      WHERE p.pronamespace = current_schema()::regnamespace LOOP
+      WHERE p.pronamespace = quote_ident(current_schema())::regnamespace LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.of);
     CONTINUE WHEN f.name NOT LIKE 'v1\_%';
     EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, '
@@ -41,8 +41,8 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', s, s || r);
   END LOOP;
   FOR f IN SELECT p.oid::regprocedure AS of, p.proname AS name FROM pg_proc p
-      WHERE p.pronamespace = s::regnamespace AND p.proname LIKE 'v1\_%'
-        AND p.proname <> 'v1_grant' LOOP
+      WHERE p.pronamespace = quote_ident(s)::regnamespace
+        AND p.proname LIKE 'v1\_%' AND p.proname <> 'v1_grant' LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
     IF f.name IN ('v1_push', 'v1_push_dead', 'v1_ids', 'v1_seen', 'v1_resolve',
         'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',

@@ -9,6 +9,7 @@ local compat = require "respool.support.compat"
 local core = require "respool.core"
 local queue_stats = require "respool.observe.stats"
 local findings = require "respool.cli.maintenance.findings"
+local location = require "respool.support.location"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local store_of = require "respool.store"
@@ -112,7 +113,8 @@ local function run_check(io, path, timeout)
     if bar:elapsed() > limit then error(TOO_LONG, 0) end
     if bar:elapsed() < shown + 0.5 then return end
     shown = bar:elapsed()
-    bar:show(("checking %s, %s"):format(path, output.duration(shown)))
+    bar:show(("checking %s, %s"):format(location.shown(path),
+                                        output.duration(shown)))
   end
   local ran, ended, message = compat.pcall(compat.guard, function()
     return child.run(function() return look(path) end, tick)
@@ -173,7 +175,7 @@ local function show(io, path, found, counted, full)
       output.count(counted.dead_letters, "dead letter"),
       output.bytes(counted.bytes))
     or "not read to the end"
-  io.stdout:write(("%s: %s\n"):format(path, looked))
+  io.stdout:write(("%s: %s\n"):format(location.shown(path), looked))
   if #found == 0 then return io.stdout:write "nothing is wrong\n" end
   io.stdout:write(output.count(#found, "finding"), "\n")
   for _, list in ipairs(by_kind(found)) do show_kind(io, list, full) end
