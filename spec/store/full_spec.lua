@@ -328,6 +328,32 @@ describe("a full disk", function()
   end)
 end)
 
+-- `ulimit -f` bounds files where the disk has room: fallocate does not see it.
+-- What the journal had taken could not be applied, and nothing went on.
+describe("a file that may not grow", function()
+  plain_it("refuses pushes, and consumers go on", function()
+    local dir = helper.dir()
+    helper.write(dir .. "/main.lua", [[
+      local journal = arg[2] == "true"
+      local store = assert(require "respool".open(arg[1], {
+        journal = journal, log = false,
+      }))
+      local q, n, id, code, _ = store:queue "orders", -1
+      repeat
+        n = n + 1
+        id, _, code = q:push(("x"):rep(3000))
+      until not id
+      local counts = assert(q:work(function() end, { stop_when_empty = true }))
+      print(code, n > 100 and counts.done == n)
+    ]])
+    for _, journal in ipairs { "true", "false" } do
+      local said = helper.sh(("ulimit -f 24000; %s %s/main.lua %s/%s %s 2>&1")
+        :format(helper.lua(), dir, dir, journal, journal))
+      assert.equal("NOSPACE\ttrue", (said:gsub("\n", "")))
+    end
+  end)
+end)
+
 describe("a full store", function()
   it("says so, and stores nothing of what it refuses", function()
     local n = fill(1000)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -49,11 +50,18 @@ uint64_t space_used(txn *t) {
 
 #define DISK_STEP ((uint64_t)1 << 20)
 
+/* The largest file that this process may write (ulimit -f). */
+static uint64_t largest_file(void) {
+  struct rlimit most;
+  return getrlimit(RLIMIT_FSIZE, &most) ? UINT64_MAX : most.rlim_cur;
+}
+
 /* Allocates blocks for the file up to `end`, without changing its size; 0 or
-   errno. */
+   errno. The kernel lets it pass the largest file, and refuses the writes. */
 static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
   mdb_filehandle_t fd;
   int rc;
+  if (end > largest_file()) return EFBIG;
   if (mdb_env_get_fd(e->mdb, &fd)) return EBADF;
   do
     rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from));
@@ -63,12 +71,16 @@ static int allocate(lmdb_env *e, uint64_t from, uint64_t end) {
   return 0;
 }
 
+static bool has_no_room(int rc) {
+  return rc == ENOSPC || rc == EDQUOT || rc == EFBIG;
+}
+
 bool space_claim_file(lmdb_env *e, uint64_t more) {
   uint64_t from = space_high_water(e), end = from + more;
   if (e->memory || end <= e->disk_end) return true;
   int rc = allocate(e, from, end + DISK_STEP);
-  if (rc == ENOSPC || rc == EDQUOT) rc = allocate(e, from, end);
-  if (rc == ENOSPC || rc == EDQUOT) return false;
+  if (has_no_room(rc)) rc = allocate(e, from, end);
+  if (has_no_room(rc)) return false;
   if (rc) e->disk_end = UINT64_MAX; /* not supported by the file system? */
   return true;
 }
@@ -98,6 +110,7 @@ static bool disk_end(const lmdb_env *e, uint64_t *end) {
       fstat(fd, &st))
     return false;
   *end = (uint64_t)st.st_blocks * 512 + (uint64_t)left;
+  if (*end > largest_file()) *end = largest_file();
   return true;
 }
 
