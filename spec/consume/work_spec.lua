@@ -365,6 +365,26 @@ describe("queue:work", function()
     assert.same({ "1a", "1a", "1a" }, seen)
   end)
 
+  it("sets aside what cannot be decoded in a batch that is indexed", function()
+    local q = queue()
+    helper.push_bytes(q, "\255")
+    helper.push_bytes(q, "\1")
+    local seen = {}
+    q:work_batches(function(batch)
+      for i = 1, #batch do seen[i] = batch[i].payload or "unreadable" end
+    end, { stop_when_empty = true, batch = 2 })
+    assert.same({ "unreadable", 1 }, seen)
+    assert.equal("undecodable", q.dead:oldest().reason)
+
+    helper.push_bytes(q, "\255")
+    local batch = q:take()
+    assert.is_nil(batch[1].payload)
+    batch[1]:done()
+    assert(batch:settle())
+    batch:close()
+    assert.equal(2, q.dead:count())
+  end)
+
   it("runs handlers that yield", function()
     if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
       pending "pcall of plain Lua 5.1 cannot be yielded across"

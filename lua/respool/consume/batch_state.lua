@@ -149,6 +149,14 @@ function M.mark_unreadable(batch, i, mark)
   return M.mark(batch, i, mark)
 end
 
+-- Whether the item could not be read.
+---@param batch respool.batch
+---@param i integer
+---@return boolean
+function M.is_unreadable(batch, i)
+  return ((of(batch).unreadable or NONE)[i]) ~= nil
+end
+
 -- Marks every item that has no mark yet.
 ---@param batch respool.batch
 ---@param mark respool.mark

@@ -28,7 +28,7 @@ local M = {}
 
 ---@class respool.item
 ---@field id integer
----@field payload any
+---@field payload any nil: it cannot be read, and the item is a dead letter
 ---@field queue string name of the queue
 ---@field priority integer
 ---@field attempts integer failures so far
@@ -129,11 +129,18 @@ end
 
 local derived = {}
 
+-- nil when it cannot be read: the item is marked dead then, as by batch:each().
 function derived.payload(item)
-  if item[4] == nil then
-    item[4] = M.reader(queue_of(item))(item[1], item[2])
+  local batch, i = item[1], item[2]
+  if item[4] ~= nil or batch_state.is_unreadable(batch, i) then
+    return item[4]
   end
-  return item[4]
+  local payload, problem, reason = M.reader(queue_of(item))(batch, i)
+  item[4] = payload
+  if payload == nil and not batches.settled(batch, i) then
+    decide.undecodable(queue_of(item), item, problem, reason)
+  end
+  return payload
 end
 
 function derived.queue(item)
@@ -188,7 +195,8 @@ end
 -- Outcomes: each marks, none settles; the last word counts.
 
 -- Marks the item as done, with a result of up to 16 KiB in CBOR, which is kept
--- with the finished item if the queue keeps these (`keep_done`).
+-- with the finished item if the queue keeps these (`keep_done`). An item whose
+-- payload could not be read stays marked as dead.
 ---@param result any
 function Methods:done(result)
   if result == nil or result == true then

@@ -26,12 +26,14 @@ function M.encode(value)
   return nil, ("it has %d bytes, over %d"):format(#bytes, MOST)
 end
 
--- Marks an item as done with a result, and those that were merged into it.
+-- Marks an item as done with a result, and those that were merged into it. One
+-- whose payload could not be read stays a dead letter.
 ---@param batch respool.batch
 ---@param i integer
 ---@param bytes string? nil: none
 ---@return true?, string?, string?
 function M.mark(batch, i, bytes)
+  if batch_state.is_unreadable(batch, i) then return true end
   for _, other in ipairs(batch_state.followers(batch, i)) do
     local kind = batches.kind(batch, other[2])
     if kind == outcome.NONE or kind == outcome.DONE then
