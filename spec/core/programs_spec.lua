@@ -15,7 +15,7 @@ local PROGRAMS = {
   { "lones", "runs of lone items", 4 },
   { "cbor", "the core's CBOR", 17 },
   { "threads", "threads on one store", 2 },
-  { "tickets", "tickets", 20 },
+  { "tickets", "tickets", 21 },
   { "buffers", "the buffers of a store", 8 },
   { "fork", "a fork of a process that has a store open", 3 },
   { "journal_items", "items in the journal", 17 },
