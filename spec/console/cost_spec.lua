@@ -10,7 +10,9 @@ local function filled(n)
   local path = helper.location()
   local store = assert(helper.open(path))
   local q = store:queue "orders"
-  for _ = 1, n / 1000 do q:push_many(helper.range(1000)) end
+  local payloads = {}
+  for i = 1, 1000 do payloads[i] = ("x"):rep(250) end
+  for _ = 1, n / 1000 do q:push_many(payloads) end
   local batch = q:take { limit = math.floor(n / 2), lease = 600 }
   for i = 1, #batch, 2 do batch:item(i):retry { delay = 600 } end
   for i = 2, #batch, 2 do batch:item(i):dead { group = "g" } end

@@ -79,6 +79,9 @@ M.KINDS = {
     "Takes from the queue fail: CORRUPT.", REBUILD },
   { "partition-count", "counts .* partitions",
     "The number of a queue's partitions is wrong.", REBUILD },
+  { "partition-count", "counts .* lone items in a run",
+    "Pushes may take a partition that has an item for a new one: its "
+      .. "concurrency or its order may be wrong.", REBUILD },
   { "partition-count", "partition.* counts?",
     "What a partition counts does not agree with its items or turns: its "
       .. "concurrency or its order may be wrong.", REBUILD },
