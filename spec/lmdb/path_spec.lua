@@ -194,6 +194,24 @@ describe("a data.mdb", function()
     assert.equal(data, helper.read(path .. "/data.mdb"))
   end)
 
+  -- LMDB maps all up to the page that is said to be the last: there was "not
+  -- enough memory" to open the store.
+  it("that says of a page far behind its end that it is used is damaged",
+     function()
+    local last, up = 16 + 24 + 96 + 5, "\1" -- a high byte of its number
+    for _, at in ipairs { last, 4096 + last } do
+      data = data:sub(1, at) .. up .. data:sub(at + 2)
+    end
+    helper.write(path .. "/data.mdb", data)
+    for _, o in ipairs { {}, { read_only = true } } do
+      local store, message, code = helper.open(path, o)
+      assert.is_nil(store)
+      assert.equal("CORRUPT", code)
+      assert.matches("is damaged: .*; see respool repair$", message)
+    end
+    assert.equal(data, helper.read(path .. "/data.mdb"))
+  end)
+
   it("may end early by pages that are free", function()
     local store = assert(helper.open(path))
     local q = store:queue "orders"

@@ -258,6 +258,16 @@ static bool data_begins_well(const lmdb_env *e) {
   return well;
 }
 
+/* Does the last commit say of a page far behind the end of the file that it is
+   in use? LMDB would map all up to there. */
+static bool is_endless(const lmdb_env *e) {
+  pages p;
+  if (pages_open(&p, e->dirfd, e->path)) return false;
+  bool endless = p.last > p.n && p.last - p.n > MAP_MIN / p.size;
+  pages_close(&p);
+  return endless;
+}
+
 /* Closes the environment and reports why it could not be opened. */
 static int open_fail(lmdb_env *e, int rc) {
   txn_env_close(e);
@@ -268,6 +278,10 @@ static int open_fail(lmdb_env *e, int rc) {
   if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH)
     return fail(RESPOOL_VERSION, "'%.160s' holds data that is not a "
                 "respool store", e->path);
+  if ((rc == ENOMEM || rc == EINVAL) && is_endless(e))
+    return fail(RESPOOL_CORRUPT, "store '%.120s' is damaged: a page that "
+                "begins its data cannot be right; see respool repair",
+                e->path);
   return txn_env_fail(e, "open", rc);
 }
 

@@ -25,7 +25,8 @@
 #define TREE_SIZE 48   /* of a tree's record */
 #define TREE_ENTRIES 32
 #define TREE_ROOT 40
-#define META_TXN (META_SIZE + 2 * TREE_SIZE + 8)
+#define META_LAST (META_SIZE + 2 * TREE_SIZE)
+#define META_TXN (META_LAST + 8)
 
 /* ---- bits --------------------------------------------------------------- */
 
@@ -354,6 +355,7 @@ static void set_trees(pages *p, const uint8_t *a, const uint8_t *b) {
   if (a) {
     p->free = root_of(a, 0);
     p->main = root_of(a, 1);
+    p->last = get64(a + PAGE_HEAD + META_LAST);
   }
   if (b) {
     p->free_before = root_of(b, 0);

@@ -29,6 +29,7 @@ typedef struct pages {
   int fd;
   uint32_t size;      /* of a page */
   uint64_t n;         /* pages to look at */
+  uint64_t last;      /* page in use, by the last commit */
   uint8_t *seen;      /* a bit each: reached by a walk, and sound */
   uint8_t *idle;      /* a bit each: on the free list */
   uint8_t *scanned;   /* a bit each: searched by SCAN_LOST */
