@@ -144,6 +144,15 @@ describe("a check", function()
     assert.equal(0, q:length().total)
     assert(q:push { sku = "A-1" })
   end)
+
+  -- The message was a C string on its way.
+  it("may refuse with any bytes", function()
+    local q = helper.store():queue("orders", {
+      validate = function() return nil, "why\0not" end,
+    })
+    local _, message = pcall(q.push, q, 1)
+    assert.equal("why\0not", message:sub(-7))
+  end)
 end)
 
 describe("a codec", function()

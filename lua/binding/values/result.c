@@ -70,7 +70,11 @@ int lmisuse(lua_State *L, const char *fmt, ...) {
 }
 
 int lresult_misuse(lua_State *L) {
-  return lmisuse(L, "%s", luaL_checkstring(L, 1));
+  luaL_checkstring(L, 1); /* which may hold any byte */
+  push_where(L);
+  lua_pushvalue(L, 1);
+  lua_concat(L, 2);
+  return lua_error(L);
 }
 
 int lfail(lua_State *L, int rc) {
