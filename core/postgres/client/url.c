@@ -132,7 +132,9 @@ static int read_options(url *u, const char *text) {
   if (message) pq.freemem(message);
   if (!o)
     return fail(RESPOOL_INVALID, "a URL that PostgreSQL does not "
-                "understand: postgres://user@host/database?option=value");
+                "understand: postgres://user@host/database?option=value, where "
+                "an option is schema, patience, prepare, listen or one of "
+                "libpq's");
   int rc = add_all(u, o);
   pq.conninfoFree(o);
   return rc ? rc : check_address(u);
