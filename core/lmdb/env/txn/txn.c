@@ -20,6 +20,8 @@ static int code_of(int rc) {
     case MDB_TXN_FULL: return RESPOOL_TOO_LARGE;
     case MDB_READERS_FULL: return RESPOOL_BUSY;
     case MDB_CORRUPTED:
+    case MDB_CURSOR_FULL: /* pages in a circle */
+    case MDB_BAD_TXN:     /* it has met such a page before */
     case MDB_PAGE_NOTFOUND: return RESPOOL_CORRUPT;
     case MDB_INVALID:
     case MDB_VERSION_MISMATCH: return RESPOOL_VERSION;
@@ -37,8 +39,10 @@ static int fail_of_twin(const lmdb_env *e) {
 
 int txn_env_fail(const lmdb_env *e, const char *what, int rc) {
   if (rc == EAGAIN) return fail_of_store(fail_of_twin(e));
-  return fail_of_store(fail(code_of(rc), "cannot %s store '%.120s': %s",
-                            what, e->path, mdb_strerror(rc)));
+  int code = code_of(rc);
+  const char *hint = code == RESPOOL_CORRUPT ? "; see respool check" : "";
+  return fail_of_store(fail(code, "cannot %s store '%.120s': %s%s", what,
+                            e->path, mdb_strerror(rc), hint));
 }
 
 void txn_check(txn *t, int rc) {
