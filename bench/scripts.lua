@@ -18,7 +18,7 @@ local SHAPES = {
   { key = "processes", name = "a buffer and work, a process each" },
 }
 
-local RATE, CPU, CBOR, REPLAY = 600000, 2.5, 3, 600000
+local RATE, CPU, CBOR, REPLAY = 600000, 1.6, 3, 600000
 
 -- Those that can load the module as it was built.
 local function present(o)
