@@ -128,8 +128,8 @@ describe("respool", function()
   it("says in one line that a database has no files", function()
     for _, words in ipairs { { "compact", "postgres://x@h/y" },
                              { "repair", "postgres://x@h/y", "new" } } do
-      assert.equal(("respool: store 'postgres://x@h/y' is not in files of its "
-        .. "own: there is nothing to %s\n"):format(words[1]),
+      assert.equal(("respool: the store is not in files of its own: "
+        .. "there is nothing to %s\n"):format(words[1]),
                    cli.run(words).err)
     end
   end)

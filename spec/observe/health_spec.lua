@@ -264,7 +264,7 @@ describe("store:health", function()
     ]])
     local said = helper.sh(("trap '' XFSZ; %s %s/main.lua %s/store 2>&1")
       :format(helper.lua(), dir, dir))
-    assert.matches("^unhealthy\tunhealthy\tUNKNOWN_OUTCOME\tcannot commit",
+    assert.matches("^unhealthy\tunhealthy\tNOSPACE\tno space left",
                    said)
     assert.matches("\nhealthy\thealthy\tnil\tnil$", said)
   end)
