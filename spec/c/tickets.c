@@ -126,7 +126,7 @@ static void pushes_share_commits(void) {
    seventh to another queue, every eleventh has an end, one is too large. */
 static respool_ticket *start_mixed(respool_queue *const q[2], int i) {
   static char large[100000];
-  char text[3][16];
+  char text[3][24];
   respool_payload items[3];
   respool_push_options o = RESPOOL_PUSH_OPTIONS_INIT;
   respool_ticket *t = NULL;
@@ -142,7 +142,7 @@ static respool_ticket *start_mixed(respool_queue *const q[2], int i) {
 }
 
 static void has_pushed(respool_queue *q, int i, uint64_t first) {
-  char text[16];
+  char text[24];
   for (int k = 0; k < (i % 5 ? 1 : 3); k++) {
     respool_page *p = NULL;
     snprintf(text, sizeof text, "%d.%d", i, k);
