@@ -72,6 +72,24 @@ int file_look(int dirfd, const char *name, struct stat *st) {
   return check(dirfd, st);
 }
 
+/* Where the kernel or a sandbox knows no statx. */
+static int identify_fully(int fd, const char *name, file_identity *f) {
+  struct stat st;
+  if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) return -1;
+  *f = (file_identity){st.st_ino, st.st_nlink, (uint64_t)st.st_blocks * 512};
+  return 0;
+}
+
+int file_identify(int fd, const char *name, file_identity *f) {
+  struct statx st;
+  if (!statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
+             STATX_INO | STATX_NLINK | STATX_BLOCKS, &st)) {
+    *f = (file_identity){st.stx_ino, st.stx_nlink, st.stx_blocks * 512};
+    return 0;
+  }
+  return errno == ENOSYS || errno == EPERM ? identify_fully(fd, name, f) : -1;
+}
+
 /* Looks first: to open a device may do something. */
 static int open_checked(int dirfd, const char *name, int access) {
   struct stat st;

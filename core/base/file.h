@@ -15,6 +15,7 @@
 #define BASE_FILE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -33,6 +34,17 @@ int file_open_or_make(int dirfd, const char *name);
 /* Stats a file without following links: 0, or -1 with the errno that opening
    it would have. */
 int file_look(int dirfd, const char *name, struct stat *st);
+
+/* What tells a file from others, and its size on the disk, in bytes. */
+typedef struct file_identity {
+  uint64_t inode, names, stored;
+} file_identity;
+
+/* The identity of a file in a directory, or of the descriptor where the name
+   is empty, without following links: 0, or -1 with errno. It does not ask for
+   the file's times: after that Linux (from 6.13 on) gives the next write new
+   ones, and a flush of some file systems takes half as long again. */
+int file_identify(int fd, const char *name, file_identity *f);
 
 /* The message of an errno of the functions above. */
 const char *file_error(int error);

@@ -97,16 +97,16 @@ int files_explain(const lmdb_env *e) {
 /* ---- afterwards ---------------------------------------------------------- */
 
 static uint64_t inode(const lmdb_env *e, const char *name) {
-  struct stat st;
-  return fstatat(e->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) ? 0 : st.st_ino;
+  file_identity f;
+  return file_identify(e->dirfd, name, &f) ? 0 : f.inode;
 }
 
 static void hold(const lmdb_env *e, const char *name, int *fd,
                  uint64_t *number) {
-  struct stat st;
+  file_identity f;
   if (*fd >= 0) close(*fd);
   *fd = openat(e->dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-  *number = *fd >= 0 && !fstat(*fd, &st) ? st.st_ino : 0;
+  *number = *fd >= 0 && !file_identify(*fd, "", &f) ? f.inode : 0;
 }
 
 void files_note(lmdb_env *e) {
@@ -143,8 +143,8 @@ static int note_gone(lmdb_env *e, const char *why) {
 }
 
 static bool has_name(int fd) {
-  struct stat st;
-  return fd < 0 || (!fstat(fd, &st) && st.st_nlink);
+  file_identity f;
+  return fd < 0 || (!file_identify(fd, "", &f) && f.names);
 }
 
 /* Deleted files, and ones that others were renamed over, have lost their names;

@@ -7,8 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
+
+#include "base/file.h"
 
 /* Pages on LMDB's free list: its database 0 holds, for each commit, a count
    and that many page numbers (mdb_stat.c). Only a reader may look at it. */
@@ -104,12 +105,12 @@ static int64_t available_bytes(const lmdb_env *e) {
    what is free; false where that cannot be known. */
 static bool disk_end(const lmdb_env *e, uint64_t *end) {
   mdb_filehandle_t fd;
-  struct stat st;
+  file_identity f;
   int64_t left = available_bytes(e);
   if (left == RESPOOL_UNLIMITED || mdb_env_get_fd(e->mdb, &fd) ||
-      fstat(fd, &st))
+      file_identify(fd, "", &f))
     return false;
-  *end = (uint64_t)st.st_blocks * 512 + (uint64_t)left;
+  *end = f.stored + (uint64_t)left;
   if (*end > largest_file()) *end = largest_file();
   return true;
 }
