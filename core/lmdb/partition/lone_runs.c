@@ -114,7 +114,7 @@ void run_walk_to(run_walk *w, respool_bytes name) {
 }
 
 void run_walk_from(run_walk *w, txn *t, const queue *q, const lone_run *r,
-              respool_bytes from) {
+                   respool_bytes from) {
   memset(w, 0, sizeof *w);
   w->q = q;
   w->run = r->number;

@@ -38,7 +38,7 @@ typedef struct run_walk {
 
 /* Begins with the first item whose name is not before `from`. */
 void run_walk_from(run_walk *w, txn *t, const queue *q, const lone_run *r,
-              respool_bytes from);
+                   respool_bytes from);
 /* Goes on to the first one, from here on, whose name is not before `name`. */
 void run_walk_to(run_walk *w, respool_bytes name);
 void run_walk_on(run_walk *w);

@@ -62,7 +62,7 @@ bool dead_run_next(dead_reader *r) {
 }
 
 bool dead_run_is_sound(respool_bytes key, respool_bytes stored, uint64_t last,
-                  uint64_t count) {
+                       uint64_t count) {
   dead_reader r;
   uint64_t n = 0, before = 0;
   if (!dead_run_open(key, stored, &r)) return false;

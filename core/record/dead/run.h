@@ -31,7 +31,7 @@ bool dead_run_next(dead_reader *r); /* false at the end */
 
 /* Has it `count` dead letters, the last of number `last`, all readable? */
 bool dead_run_is_sound(respool_bytes key, respool_bytes stored, uint64_t last,
-                  uint64_t count);
+                       uint64_t count);
 respool_bytes dead_run_own_key(respool_bytes stored); /* data NULL: none */
 
 /* A run that grows; zero it to begin. */

@@ -67,7 +67,6 @@ end
 
 M.is_stopped = is_stopped
 
-
 -- The result of a handler's call: true when it succeeded, with what it returned
 -- as a fifth value, else an outcome, or an error and its trace.
 local function result_of(loop, ok, first, second)
