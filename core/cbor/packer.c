@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The packer; see packer.h. Heads of numbers, strings, arrays and maps, which
- * every item and record has, are made here; floats and simple values are
+ * every item and record has, and simple values are made here; floats are
  * libcbor's.
  */
 #include "cbor/packer.h"
@@ -215,12 +215,15 @@ void pack_double(packer *p, double v) {
   }
 }
 
+static void pack_simple(packer *p, uint8_t head) {
+  uint8_t *at = packer_grow(p, 1);
+  if (at != NULL) *at = head;
+}
+
 void pack_bool(packer *p, bool v) {
-  uint8_t *at = room(p, HEAD_MAX);
-  if (at != NULL) p->len += cbor_encode_bool(v, at, HEAD_MAX);
+  pack_simple(p, v ? 0xf5 : 0xf4);
 }
 
 void pack_null(packer *p) {
-  uint8_t *at = room(p, HEAD_MAX);
-  if (at != NULL) p->len += cbor_encode_null(at, HEAD_MAX);
+  pack_simple(p, 0xf6);
 }

@@ -90,22 +90,28 @@ static inline uint64_t read_number(const uint8_t *at, const uint8_t *end,
   return v;
 }
 
-static inline bool read_plain(unpacker *u, cbor_head *h) {
-  unsigned first = *u->at, low = first & 0x1f;
+/* The number of a plain head, and where what follows it begins: NULL where the
+   bytes end before. */
+static inline const uint8_t *plain_number(const unpacker *u, uint64_t *v) {
+  unsigned low = *u->at & 0x1f;
   const uint8_t *next = u->at + 1;
-  uint64_t v = low;
-  if (low > SHORT_MAX) {
-    unsigned bytes = 1u << (low - SHORT_MAX - 1);
-    if (bytes > u->end - next) return false;
-    v = read_number(next, u->end, bytes);
-    next += bytes;
-  }
+  *v = low;
+  if (low <= SHORT_MAX) return next;
+  unsigned bytes = 1u << (low - SHORT_MAX - 1);
+  if (bytes > u->end - next) return NULL;
+  *v = read_number(next, u->end, bytes);
+  return next + bytes;
+}
+
+static inline bool read_plain(unpacker *u, cbor_head *h) {
+  unsigned first = *u->at;
+  const uint8_t *next = plain_number(u, &h->u);
+  if (!next) return false;
   h->kind = (enum cbor_kind)(first >> 5);
-  h->u = v;
   if (h->kind == CBOR_BYTES || h->kind == CBOR_TEXT) {
-    if (v > (uint64_t)(u->end - next)) return false;
-    h->bytes = (respool_bytes){next, (size_t)v};
-    next += v;
+    if (h->u > (uint64_t)(u->end - next)) return false;
+    h->bytes = (respool_bytes){next, (size_t)h->u};
+    next += h->u;
   }
   u->at = next;
   return true;
@@ -127,41 +133,66 @@ static bool expect(unpacker *u, enum cbor_kind kind, cbor_head *h) {
   return h->kind == kind || corrupt(u);
 }
 
+/* The number in the head of an item of a plain kind, as records have many. */
+static inline bool expect_plain(unpacker *u, enum cbor_kind kind,
+                                uint64_t *v) {
+  if (u->rc != 0) return false;
+  if (u->at == u->end || !is_plain(*u->at) || *u->at >> 5 != kind)
+    return corrupt(u);
+  const uint8_t *next = plain_number(u, v);
+  if (!next) return corrupt(u);
+  u->at = next;
+  return true;
+}
+
 uint64_t unpack_uint(unpacker *u) {
-  cbor_head h;
-  return expect(u, CBOR_UINT, &h) ? h.u : 0;
+  uint64_t v;
+  return expect_plain(u, CBOR_UINT, &v) ? v : 0;
 }
 
 int64_t unpack_int(unpacker *u) {
-  cbor_head h;
-  if (!unpack_head(u, &h)) return 0;
-  bool integer = h.kind == CBOR_UINT || h.kind == CBOR_NEGINT;
-  if (!integer || h.u > INT64_MAX) {
+  uint64_t v;
+  bool negative = u->at < u->end && *u->at >> 5 == CBOR_NEGINT;
+  if (!expect_plain(u, negative ? CBOR_NEGINT : CBOR_UINT, &v)) return 0;
+  if (v > INT64_MAX) {
     corrupt(u);
     return 0;
   }
-  return h.kind == CBOR_UINT ? (int64_t)h.u : -1 - (int64_t)h.u;
+  return negative ? -1 - (int64_t)v : (int64_t)v;
+}
+
+static inline respool_bytes unpack_plain_string(unpacker *u,
+                                                enum cbor_kind kind) {
+  uint64_t n;
+  const uint8_t *start = u->at;
+  if (!expect_plain(u, kind, &n)) return (respool_bytes){NULL, 0};
+  if (n > left(u)) {
+    u->at = start;
+    corrupt(u);
+    return (respool_bytes){NULL, 0};
+  }
+  u->at += n;
+  return (respool_bytes){u->at - n, (size_t)n};
 }
 
 respool_bytes unpack_bytes(unpacker *u) {
-  cbor_head h;
-  return expect(u, CBOR_BYTES, &h) ? h.bytes : (respool_bytes){NULL, 0};
+  return unpack_plain_string(u, CBOR_BYTES);
 }
 
 respool_bytes unpack_text(unpacker *u) {
-  cbor_head h;
-  return expect(u, CBOR_TEXT, &h) ? h.bytes : (respool_bytes){NULL, 0};
+  return unpack_plain_string(u, CBOR_TEXT);
 }
 
 /* A count of elements, if there are bytes for them at `size` each. */
-static size_t unpack_count(unpacker *u, enum cbor_kind kind, size_t size) {
-  cbor_head h;
-  if (!expect(u, kind, &h)) return 0;
-  if (h.u > left(u) / size) {
+static inline size_t unpack_count(unpacker *u, enum cbor_kind kind,
+                                  size_t size) {
+  uint64_t n;
+  if (!expect_plain(u, kind, &n)) return 0;
+  if (n > left(u) / size) {
     corrupt(u);
     return 0;
   }
-  return (size_t)h.u;
+  return (size_t)n;
 }
 
 size_t unpack_array(unpacker *u) {

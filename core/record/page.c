@@ -106,13 +106,13 @@ void dead_letters_clear(respool_dead_letters *l) {
   memset(l, 0, sizeof *l);
 }
 
+bool dead_letters_reserve(respool_dead_letters *l, size_t n) {
+  return array_grow(&l->dead_letters, l->n, n, &l->cap,
+                    sizeof *l->dead_letters);
+}
+
 respool_dead_letter *dead_letters_add(respool_dead_letters *l) {
-  if (!array_grow(&l->dead_letters, l->n, 1, &l->cap,
-            sizeof *l->dead_letters))
-    return NULL;
-  respool_dead_letter *r = &l->dead_letters[l->n++];
-  memset(r, 0, sizeof *r);
-  return r;
+  return dead_letters_reserve(l, 1) ? &l->dead_letters[l->n++] : NULL;
 }
 
 int dead_letter_gone(const char *dlq, uint64_t number) {

@@ -55,6 +55,10 @@ struct respool_dead_letters {
   size_t n, cap;
 };
 
+/* Makes room for `n` more dead letters; false when out of memory. */
+bool dead_letters_reserve(respool_dead_letters *l, size_t n);
+
+/* Adds a dead letter, to be filled in; NULL when out of memory. */
 respool_dead_letter *dead_letters_add(respool_dead_letters *l);
 int dead_letter_gone(const char *dlq, uint64_t number); /* NOT_FOUND */
 void dead_letters_clear(respool_dead_letters *l);

@@ -87,11 +87,10 @@ static int copy_marks(txn *t, arena *a, respool_dead_letter *r,
   item i;
   blob_ref b;
   unpacker u;
-  respool_bytes body;
   int rc = 0;
-  if (is_body(packed, &body)) return 0;
-  arena_init(&whole);
   unpacker_init(&u, packed.data, packed.size);
+  if (item_is_body(&u)) return 0;
+  arena_init(&whole);
   if (item_unpack(&u, &i, &b) && !b.number)
     dead_show_item(r, &i, packed);
   else
@@ -160,6 +159,13 @@ static bool is_beyond(const respool_list_options *o, const dead_cursor *w) {
   return !o->descending && o->upto && first > o->upto;
 }
 
+/* Room for the dead letters of a list, of which a long one grows. */
+static int reserve(respool_dead_letters *l, const dlq *x, uint64_t limit) {
+  uint64_t n = x->count < limit ? x->count : limit;
+  if (n > RUN_LETTERS) n = RUN_LETTERS;
+  return dead_letters_reserve(l, (size_t)n) ? 0 : RESPOOL_NOMEM;
+}
+
 /* Of the dead letter that was added last. */
 static uint64_t last_weight(const respool_dead_letters *l,
                             const dead_cursor *w) {
@@ -175,7 +181,7 @@ int lmdb_dead_list(txn *t, const char *name, const respool_list_options *o,
   dlq *x = dlq_find(t, name);
   if (!x || (o->descending && o->after == 1)) return t->rc;
   dead_cursor_open(&w.at, t, x->id, first_number(o), o->descending);
-  int rc = 0;
+  int rc = reserve(out, x, limit);
   while (!rc && out->n < limit && (!o->bytes || weight < o->bytes) &&
          dead_cursor_next(&w.at) && !is_beyond(o, &w.at)) {
     if (!in_group(&w.at, o->group)) continue;

@@ -137,11 +137,9 @@ static void subtract(uint64_t *from, uint64_t n) {
 
 /* ---- removing ------------------------------------------------------------ */
 
-static void forget_record(txn *t, dlq *x, respool_bytes k, uint64_t size,
-                          uint64_t count) {
+static void forget_record(txn *t, dlq *x, respool_bytes k, uint64_t size) {
   txn_del(t, DB_DEAD_LETTERS, k);
   subtract(&x->bytes, size);
-  subtract(&x->count, count);
   x->dirty = true;
 }
 
@@ -154,34 +152,32 @@ static bool goes(numbers *gone, uint64_t number) {
   return gone->n && *gone->at == number;
 }
 
-/* How many of a run go. */
-static uint64_t count_gone(dead_reader r, numbers gone) {
-  uint64_t n = 0;
-  while (dead_run_next(&r)) n += goes(&gone, r.l.r.number);
-  return n;
-}
-
-/* Stores those of a run that stay, and frees the blobs of the others. */
-static void keep_rest(txn *t, dlq *x, dead_reader *r, numbers gone,
-                      enum blob_fate blobs) {
+/* Stores those of a run that stay, and frees the blobs of the others; how many
+   they are. */
+static uint64_t keep_rest(txn *t, dlq *x, dead_reader *r, numbers gone,
+                          enum blob_fate blobs) {
   dead_run rest = {.n = 0};
+  uint64_t n = 0;
   while (dead_run_next(r)) {
     if (!goes(&gone, r->l.r.number)) {
       add_to_run(t, x, &rest, &r->l);
       continue;
     }
+    n++;
     blob_ref b = blob_of(r->l.item);
     subtract(&x->bytes, b.size);
     if (b.number && blobs == BLOBS_GO) blob_del(t, b.number);
   }
   store_run(t, x, &rest);
   dead_run_free(&rest);
+  return n;
 }
 
 static uint64_t remove_damaged(txn *t, dlq *x, const stored_run *s,
                                numbers gone) {
   if (!goes(&gone, s->last)) return 0;
-  forget_record(t, x, key_bytes(&s->key), s->value.len, s->count);
+  forget_record(t, x, key_bytes(&s->key), s->value.len);
+  subtract(&x->count, s->count);
   return 1;
 }
 
@@ -190,10 +186,9 @@ uint64_t dead_run_remove(txn *t, dlq *x, const stored_run *s, numbers gone,
   dead_reader r;
   respool_bytes k = key_bytes(&s->key), v = {s->value.data, s->value.len};
   if (!dead_run_open(k, v, &r)) return remove_damaged(t, x, s, gone);
-  uint64_t n = count_gone(r, gone);
-  if (!n) return 0;
-  forget_record(t, x, k, v.size, n);
-  keep_rest(t, x, &r, gone, blobs);
+  forget_record(t, x, k, v.size); /* first, as the rest may have its key */
+  uint64_t n = keep_rest(t, x, &r, gone, blobs);
+  subtract(&x->count, n);
   return n;
 }
 
