@@ -342,6 +342,7 @@ $(KILLED:%=$(BUILD)/spec/fault/%): $(BUILD)/spec/fault/%: \
   spec/fault/kill/%.c spec/fault/points.c $(BUILD)/points.a
 $(BUILD)/spec/fault/kill: $(ACTORS)
 $(BUILD)/spec/fault/storm $(BUILD)/spec/fault/flow: spec/fault/crowd.c
+$(BUILD)/spec/fault/flow: spec/fault/kill/flow_book.c
 $(patsubst %,$(BUILD)/spec/fault/%,workload replay $(KILLED)): \
   $(wildcard spec/fault/*.h spec/fault/*/*.h)
 	@mkdir -p $(@D)
@@ -352,7 +353,7 @@ $(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal/%.c \
   spec/fault/power/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -ldl -o $@
-$(BUILD)/spec/fault/journal_kill: spec/fault/crowd.c
+$(BUILD)/spec/fault/journal_kill: spec/fault/crowd.c spec/fault/points.c
 $(BUILD)/spec/fault/stand_in.o: spec/fault/journal/stand_in.c
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) -DRESPOOL_FAULTS -c $< -o $@

@@ -5,7 +5,6 @@
 #include "points.h"
 
 #include <signal.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -27,6 +26,7 @@ static const char *const names[POINTS] = {
 static const char *kill_at; /* NULL: nowhere */
 static _Atomic int left;    /* times that it is passed before */
 static int by = SIGKILL;
+static _Atomic long *deaths; /* NULL: nobody counts them */
 
 const char *point_name(int point) {
   return names[point];
@@ -47,6 +47,10 @@ void point_arm(int point, int passes) {
   point_arm_name(names[point], passes);
 }
 
+void point_count(_Atomic long *n) {
+  deaths = n;
+}
+
 void point_stop(const char *name, int passes) {
   point_arm_name(name, passes);
   by = SIGSTOP;
@@ -63,8 +67,9 @@ bool fault_wrong(const char *rule) {
 }
 
 void fault_point(const char *name) {
-  if (kill_at && !strcmp(kill_at, name) && left-- == 0)
-    kill(getpid(), by);
+  if (!kill_at || strcmp(kill_at, name) || left-- != 0) return;
+  if (deaths) ++*deaths;
+  kill(getpid(), by);
 }
 
 /* A commit of LMDB that is not in its lock file yet. */

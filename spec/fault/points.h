@@ -6,9 +6,15 @@
 #ifndef FAULT_POINTS_H
 #define FAULT_POINTS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum { POINT_RAN = 1, POINT_RANDOM = 22, POINTS };
+
+typedef struct point_at {
+  const char *name;
+  int passes; /* by a process that is armed for it, at most */
+} point_at;
 
 /* NULL: POINT_RANDOM, which is none. */
 const char *point_name(int point);
@@ -19,6 +25,9 @@ bool point_once(int point);
 /* This process will be killed there, after it has passed so many times. */
 void point_arm(int point, int passes);
 void point_arm_name(const char *name, int passes);
+
+/* Its death there is counted. */
+void point_count(_Atomic long *deaths);
 
 /* There it stops, until it is continued. */
 void point_stop(const char *name, int passes);

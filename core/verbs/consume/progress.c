@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "base/fault.h"
+
 enum {
   TRIES = 10, /* while others report of the same item */
   DONE = 1000 /* thousandths */
@@ -26,7 +28,8 @@ static int try_report(respool_queue *q, uint64_t id, uint64_t token,
   r.at = now;
   r.text = phrase_cut(p->text, RESPOOL_PROGRESS_TEXT);
   if (!rc) rc = report_is_over(q->store, &r, &over);
-  if (rc) return rc;
+  FAULT_POINT("progress looked at");
+  if (rc || FAULT_WRONG("progress is kept")) return rc;
   return over ? batch_lost_error(q->name, 1) : report_save(q->store, &r);
 }
 

@@ -11,26 +11,15 @@
  * payloads are whole; pushed = done + alive; the journal's own check; and
  * nobody hangs.
  */
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../crowd.h"
 #include "../marks.h"
-#include "base/fault.h"
 #include "stand_in.h"
 
-enum { IDS = 1 << 21, GROUP = 8, HALF = 64 << 10, PATIENCE = 60 };
-
-/* How often a process that is armed for a point passes it and lives. */
-typedef struct point_at {
-  const char *name;
-  int passes;
-} point_at;
+enum { IDS = 1 << 21, GROUP = 8, HALF = 64 << 10 };
 
 static const point_at points[] = {
   {"journal made", 0}, {"journal begins", 0}, {"journal scanned", 0},
@@ -45,52 +34,18 @@ static const point_at points[] = {
   {"side not synced", 4}, {"side synced", 4}, {"push not told", 20},
   {"done not told", 20},
 };
-enum { POINTS = sizeof points / sizeof *points };
+enum { POINTS_HERE = sizeof points / sizeof *points, MAKING = 2,
+       OPENING = 4 };
 
 typedef struct book {
   _Atomic uint8_t pushed[QUEUES + 1][IDS], begun[QUEUES + 1][IDS];
   _Atomic uint8_t done[QUEUES + 1][IDS];
   uint32_t tag[QUEUES + 1][IDS];
-  _Atomic long pushes, takes, dones, lost, bad, at_point[POINTS];
-  atomic_int stop;
+  _Atomic long pushes, takes, dones, lost;
 } book;
 
 static book *s;
-static const char *dir, *rule;
-static int armed = -1, left;
-
-/* ---- faults -------------------------------------------------------------- */
-
-void fault_point(const char *name) {
-  if (armed < 0 || strcmp(points[armed].name, name) || left-- > 0) return;
-  s->at_point[armed]++;
-  kill(getpid(), SIGKILL);
-}
-
-bool fault_wrong(const char *name) {
-  return rule && !strcmp(rule, name);
-}
-
-/* The first of a round passes the points of opening. */
-enum { OPENING = 4 };
-
-static void arm(bool first) {
-  armed = rand() % 4 ? rand() % POINTS : -1;
-  if (first && rand() % 3) armed = rand() % OPENING;
-  left = armed < 0 ? 0 : rand() % (points[armed].passes + 1);
-}
-
-__attribute__((format(printf, 1, 2)))
-static void bad(const char *fmt, ...) {
-  va_list args;
-  va_start(args, fmt);
-  if (s->bad++ < 5 && !rule) {
-    vprintf(fmt, args);
-    putchar('\n');
-    fflush(stdout);
-  }
-  va_end(args);
-}
+static const char *dir;
 
 /* ---- the processes ------------------------------------------------------- */
 
@@ -106,11 +61,6 @@ static uint32_t read_tag(const void *p, size_t n) {
   return payload_whole(p, n, &tag) ? tag : 0;
 }
 
-static void failed(const char *verb, int rc) {
-  bad("%s: %d: %s", verb, rc, respool_error_text());
-  _exit(1);
-}
-
 static void push(actor *a, uint64_t queue) {
   uint8_t bytes[GROUP][512];
   respool_bytes p[GROUP];
@@ -124,10 +74,10 @@ static void push(actor *a, uint64_t queue) {
     p[i] = (respool_bytes){bytes[i], size};
   }
   int rc = stand_push(&a->at, queue, p, (size_t)n, &first);
-  if (rc) failed("push", rc);
+  must("push", rc);
   for (int i = 0; i < n; i++) {
     uint64_t id = first + (uint64_t)i;
-    if (id >= IDS) failed("ids", 0);
+    must("ids", id >= IDS);
     s->tag[queue][id] = tags[i];
     if (s->pushed[queue][id]++) bad("id %lu was given twice", id);
   }
@@ -153,7 +103,7 @@ static void settle(actor *a, uint64_t queue, const taken *t, int n) {
     s->begun[queue][ids[i]] = 1;
   }
   int rc = stand_done(&a->at, queue, ids, tokens, (size_t)n, outcome);
-  if (rc < 0) failed("done", rc);
+  must("done", rc < 0 ? rc : 0);
   for (int i = 0; i < n; i++) {
     if (outcome[i] != JOURNAL_DONE) continue;
     if (s->done[queue][ids[i]]++) bad("%lu was done twice", ids[i]);
@@ -167,39 +117,47 @@ static void take(actor *a, uint64_t queue) {
   arena_init(&a->memory);
   int n = stand_take(&a->at, queue, t, (size_t)(1 + rand() % GROUP),
                      rand() % 12 ? 1500 : 3, rand() % 3, &a->memory);
-  if (n < 0) failed("take", n);
+  must("take", n < 0 ? n : 0);
   for (int i = 0; i < n; i++) look_at(a, queue, &t[i]);
   s->takes += n;
   int what = rand() % 40;
   if (n && what == 0) {
     int rc = stand_retry(&a->at, queue, t[0].id, t[0].token, rand() % 5);
-    if (rc && rc != RESPOOL_LEASE_LOST) failed("retry", rc);
+    if (rc != RESPOOL_LEASE_LOST) must("retry", rc);
   } else if (n && what > 1) /* 1: forgotten, the lease runs out */
     settle(a, queue, t, n);
   arena_free(&a->memory);
 }
 
-static _Noreturn void act(unsigned seed, bool first) {
+static void apply(actor *a) {
+  must("apply", stand_apply(&a->at, rand() % 2 ? JOURNAL_ALL : JOURNAL_OLD,
+                            rand() % 2));
+}
+
+/* The first of all passes the points of making, of a round those of opening. */
+static void arm(const crowd *c, bool first) {
+  bool any = rand() % 4;
+  if (first && c->rounds == 1)
+    crowd_arm(c, MAKING);
+  else if (first && rand() % 3)
+    crowd_arm(c, OPENING);
+  else if (any)
+    crowd_arm(c, POINTS_HERE);
+}
+
+static void act(const crowd *c, bool first) {
   actor a = {.last = {0}};
-  srand(seed);
-  alarm(PATIENCE);
-  arm(first);
-  int rc = stand_open(&a.at, dir, HALF);
-  if (rc) failed("open", rc);
-  while (!s->stop) {
+  arm(c, first);
+  must("open", stand_open(&a.at, dir, HALF));
+  while (crowd_goes_on()) {
     uint64_t queue = 1 + (uint64_t)rand() % QUEUES;
-    alarm(PATIENCE);
     if (rand() % 2)
       push(&a, queue);
     else
       take(&a, queue);
-    if (rand() % 300 == 0 &&
-        (rc = stand_apply(&a.at, rand() % 2 ? JOURNAL_ALL : JOURNAL_OLD,
-                          rand() % 2)) != 0)
-      failed("apply", rc);
+    if (rand() % 300 == 0) apply(&a);
   }
   stand_close(&a.at);
-  _exit(0);
 }
 
 /* ---- looking at everything ----------------------------------------------- */
@@ -225,69 +183,37 @@ static int see(void *arg, const side_item *i, int where) {
   return 0;
 }
 
-static int tell(void *arg, const char *text) {
-  (void)arg;
-  bad("%s", text);
-  return 0;
-}
-
 static void check_queue(stand *at, const scan *c, uint64_t queue) {
   uint64_t pushed, done;
   for (uint64_t id = 1; id < IDS; id++)
     if (s->pushed[queue][id] && !s->begun[queue][id] &&
         !c->there[queue * IDS + id])
       bad("%lu of queue %lu is lost", id, queue);
-  int rc = stand_count(at, queue, &pushed, &done);
-  if (rc) failed("count", rc);
+  must("count", stand_count(at, queue, &pushed, &done));
   if (pushed != done + c->n[queue])
     bad("queue %lu: %lu pushed, %lu done, %lu alive", queue, pushed, done,
         c->n[queue]);
 }
 
-static _Noreturn void check(void) {
+static void check(void) {
   stand at;
   scan c = {.there = calloc(QUEUES + 1, IDS)};
-  armed = -1;
-  alarm(PATIENCE);
-  int rc = stand_open(&at, dir, HALF);
-  if (rc) failed("open to check", rc);
-  rc = stand_each(&at, see, &c);
-  if (rc) failed("look", rc);
+  must("open to check", stand_open(&at, dir, HALF));
+  must("look", stand_each(&at, see, &c));
   for (uint64_t q = 1; q <= QUEUES; q++) check_queue(&at, &c, q);
-  rc = stand_check(&at, tell, NULL);
-  if (rc) failed("check", rc);
+  must("check", stand_check(&at, tell_bad, NULL));
   stand_close(&at);
-  _exit(0);
-}
-
-/* ---- rounds -------------------------------------------------------------- */
-
-static void report(const crowd *c, long rounds) {
-  long at_points = 0, hit = 0;
-  for (int i = 0; i < POINTS; i++) {
-    at_points += s->at_point[i];
-    hit += s->at_point[i] > 0;
-  }
-  printf("journal %ld kills (%ld at %ld of %d points), %ld rounds, %ld pushed,"
-         " %ld taken, %ld done, %ld lost leases: %s\n", c->kills, at_points,
-         hit, POINTS, rounds, s->pushes, s->takes, s->dones, s->lost,
-         s->bad ? "WRONG" : "nothing wrong");
-  for (int i = 0; i < POINTS && getenv("POINTS"); i++)
-    printf("  %6ld %s\n", s->at_point[i], points[i].name);
 }
 
 int main(int argc, char **argv) {
-  crowd c = {.more = 40, .odds = 30, .act = act, .bad = bad, .gives_up = true};
+  crowd c = {.name = "journal", .more = 40, .odds = 30, .act = act,
+             .points = points, .n_points = POINTS_HERE};
   s = crowd_begin(&c, argc, argv, sizeof *s);
   dir = argv[1];
-  rule = argc > 5 ? argv[5] : NULL;
-  long rounds = 0;
-  c.stop = &s->stop;
-  c.wrong = &s->bad;
-  for (; c.kills < c.wanted && !s->bad; rounds++) {
+  while (crowd_wants(&c)) {
     crowd_round(&c);
     if (rand() % 4) crowd_look(&c, check); /* else the next round opens it */
   }
-  report(&c, rounds);
-  return (s->bad != 0) == (rule != NULL) ? EXIT_SUCCESS : EXIT_FAILURE;
+  return crowd_end(&c, "%ld pushed, %ld taken, %ld done, %ld lost leases",
+                   s->pushes, s->takes, s->dones, s->lost);
 }

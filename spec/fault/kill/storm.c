@@ -6,40 +6,33 @@
  * survivors who must repair, half kill all. Then every item is accounted for:
  *
  *   acknowledged   its push has returned
- *   ending         somebody was about to end it: done, dead or dropped
+ *   ending         somebody was about to end it: done, dead, dropped or
+ *                  cancelled
  *   done           the settle has returned
+ *   gone           the cancel has returned
  *   left, dead     found in the queue, in the DLQ
  *
  * What must hold: an item that was acknowledged and is not ending is left; one
- * that is done is neither left nor dead, and was done once; no id is given
- * twice, no item is left twice; payloads are whole; the counters say pushed =
- * done + died + removed + left; the store's check finds nothing, also when all
- * is drained. A RULE is broken, and the run is good when that was noticed:
+ * that is done or gone is neither left nor dead, and was done once; a settle of
+ * what is gone is refused; no id is given twice, no item is left twice; payloads
+ * are whole; the counters say pushed = done + died + removed + left; the store's
+ * check finds nothing, also when all is drained. A RULE is broken, and the run is good when that was noticed:
  *
  *   boast     pushes are acknowledged before they are called
  *   no END    the journal goes to its other half without saying so
+ *   the cancelled leave their lease
  */
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../../helper/store_files.h"
 #include "../crowd.h"
 #include "../marks.h"
-#include "../points.h"
 #include "respool.h"
 
-enum { IDS = 1 << 20, GROUP = 12, PATIENCE = 60, LEASE = 1500 };
-
-typedef struct point_at {
-  const char *name;
-  int passes; /* by a process that is armed for it, at most */
-} point_at;
+enum { IDS = 1 << 20, GROUP = 12, LEASE = 1500 };
 
 static const point_at points[] = {
   {"journal made", 0}, {"journal begins", 0}, {"journal scanned", 0},
@@ -53,40 +46,21 @@ static const point_at points[] = {
   {"ran", 6}, {"committed", 6}, {"flush", 6}, {"flushed", 6},
   {"fdatasync", 40}, {"meta written", 3},
 };
-enum { POINTS_HERE = sizeof points / sizeof *points };
+enum { POINTS_HERE = sizeof points / sizeof *points, MAKING = 2,
+       OPENING = 4 };
 
 typedef struct book {
   _Atomic uint8_t pushed[IDS], ending[IDS], done[IDS];
   uint32_t tag[IDS];
-  _Atomic long pushes, takes, dones, lost, bad;
+  _Atomic uint32_t gone[IDS]; /* cancelled, as the n-th; 0: not */
+  _Atomic long pushes, takes, dones, refused, lost;
+  _Atomic uint32_t cancels;
   _Atomic bool full; /* another store must begin */
-  atomic_int stop;
 } book;
 
 static book *s;
-static const char *dir, *rule;
-
-static bool breaks(const char *name) {
-  return rule && !strcmp(rule, name);
-}
-
-__attribute__((format(printf, 1, 2)))
-static void bad(const char *fmt, ...) {
-  va_list args;
-  va_start(args, fmt);
-  if (s->bad++ < 8 && !rule) {
-    vprintf(fmt, args);
-    putchar('\n');
-    fflush(stdout);
-  }
-  va_end(args);
-}
-
-static void must(const char *verb, int rc) {
-  if (!rc) return;
-  bad("%s: %d: %s", verb, rc, respool_error_text());
-  _exit(1);
-}
+static const char *dir;
+static bool fresh = true; /* there is no store yet */
 
 /* ---- the processes ------------------------------------------------------- */
 
@@ -168,10 +142,20 @@ static void mark(respool_batch *b, size_t from, size_t to, int kind) {
   }
 }
 
-static void note_settle(const respool_batch *b, size_t from, size_t to) {
+/* Was it cancelled when so many were? */
+static bool was_gone(uint64_t id, uint32_t cancels) {
+  return s->gone[id] && s->gone[id] <= cancels;
+}
+
+static void note_settle(const respool_batch *b, size_t from, size_t to,
+                        uint32_t cancels) {
   for (size_t i = from; i < to; i++) {
     uint64_t id = respool_batch_item(b, i)->id;
-    if (!respool_batch_settled(b, i) ||
+    bool settled = respool_batch_settled(b, i);
+    s->refused += !settled && was_gone(id, cancels);
+    if (settled && was_gone(id, cancels))
+      bad("%lu was settled after it was cancelled", (unsigned long)id);
+    if (!settled ||
         respool_batch_outcome(b, i) != RESPOOL_DONE)
       continue;
     if (s->done[id]++) bad("%lu was done twice", (unsigned long)id);
@@ -186,10 +170,30 @@ static void settle(respool_batch *b, size_t from, size_t to, int kind,
   t.items = GROUP;
   if (next) o.take = &t;
   mark(b, from, to, kind);
+  uint32_t cancels = s->cancels;
   int rc = respool_batch_settle(b, &o, next);
   if (rc != RESPOOL_LEASE_LOST) must("settle", rc);
   s->lost += (long)respool_batch_lost(b);
-  note_settle(b, from, to);
+  note_settle(b, from, to, cancels);
+}
+
+static void cancel_item(uint64_t id) {
+  s->ending[id] = 1;
+  int rc = respool_item_cancel(q, id);
+  if (rc == RESPOOL_NOT_FOUND) return;
+  must("cancel", rc);
+  if (s->gone[id]) bad("%lu was cancelled twice", (unsigned long)id);
+  s->gone[id] = ++s->cancels;
+}
+
+/* One of the first items, which waits or is in somebody's hands. */
+static void cancel(void) {
+  respool_cursor at = {0};
+  respool_page *p;
+  must("browse", respool_browse(q, -1, 40, &at, &p));
+  size_t n = respool_page_length(p);
+  if (n) cancel_item(respool_page_item(p, (size_t)rand() % n)->id);
+  respool_page_free(p);
 }
 
 static int other_outcome(void) {
@@ -198,7 +202,8 @@ static int other_outcome(void) {
   return kinds[rand() % 5];
 }
 
-/* Mostly all are done; or in two parts; or some otherwise; or forgotten. */
+/* Mostly all are done; or in two parts; or some otherwise; or forgotten; one
+   is cancelled first, now and then. */
 static void work(respool_batch *b, respool_batch **next) {
   size_t n = respool_batch_length(b), half = n / 2;
   int what = rand() % 30;
@@ -206,6 +211,8 @@ static void work(respool_batch *b, respool_batch **next) {
     look_at(respool_batch_item(b, i), "delivered");
   s->takes += (long)n;
   if (what == 0) return;
+  if (rand() % 100 == 0)
+    cancel_item(respool_batch_item(b, (size_t)rand() % n)->id);
   if (what == 1 && half) {
     settle(b, 0, half, other_outcome(), NULL);
     settle(b, half, n, RESPOOL_DONE, NULL);
@@ -251,25 +258,25 @@ static void look(void) {
   if (rand() % 4 == 0) must("maintain", respool_maintain(store, 0, &m));
 }
 
-static void arm(bool first) {
-  enum { OPENING = 4 };
-  int at = rand() % 3 ? rand() % POINTS_HERE : -1;
-  if (first && rand() % 3 == 0) at = rand() % OPENING;
-  if (at >= 0)
-    point_arm_name(points[at].name, rand() % (points[at].passes + 1));
+static void arm(const crowd *c, bool first) {
+  bool any = rand() % 3;
+  if (first && fresh)
+    crowd_arm(c, MAKING);
+  else if (first && rand() % 3 == 0)
+    crowd_arm(c, OPENING);
+  else if (any)
+    crowd_arm(c, POINTS_HERE);
 }
 
-static _Noreturn void act(unsigned seed, bool first) {
-  srand(seed);
-  alarm(PATIENCE);
-  if (rule && strcmp(rule, "boast")) point_break(rule);
-  arm(first);
+static void act(const crowd *c, bool first) {
+  arm(c, first);
   open_all();
   int role = rand() % 3; /* more of the one, or of the other, or both */
-  while (!s->stop) {
-    alarm(PATIENCE);
+  while (crowd_goes_on()) {
     int what = rand() % 12;
-    if (what == 0)
+    if (what == 0 && rand() % 4 == 0)
+      cancel();
+    else if (what == 0)
       look();
     else if (what <= 2 + 3 * role && !s->full)
       push();
@@ -277,7 +284,6 @@ static _Noreturn void act(unsigned seed, bool first) {
       take();
   }
   close_all();
-  _exit(0);
 }
 
 /* ---- accounting ---------------------------------------------------------- */
@@ -289,6 +295,7 @@ static void see(uint64_t id, uint8_t where) {
     bad("%lu is in two places", (unsigned long)id);
   there[id] |= where;
   if (s->done[id]) bad("%lu is back after done", (unsigned long)id);
+  if (s->gone[id]) bad("%lu was cancelled and is back", (unsigned long)id);
 }
 
 static uint64_t see_queue(void) {
@@ -328,12 +335,6 @@ static uint64_t see_dead(void) {
     respool_dead_letters_free(l);
   } while (n);
   return all;
-}
-
-static int tell(void *arg, const char *text) {
-  (void)arg;
-  bad("%s", text);
-  return 0;
 }
 
 static void compare(uint64_t left, uint64_t dead) {
@@ -380,50 +381,46 @@ static void drain(void) {
     if (there[id] == 1) bad("%lu never came", (unsigned long)id);
 }
 
-static _Noreturn void account(void) {
+static void account(void) {
   there = calloc(IDS, 1);
-  alarm(PATIENCE);
   open_all();
-  must("check", respool_check(store, tell, NULL));
+  must("check", respool_check(store, tell_bad, NULL));
   uint64_t left = see_queue(), dead = see_dead();
   for (uint64_t id = 1; id < IDS; id++)
     if (s->pushed[id] && !s->ending[id] && !there[id])
       bad("%lu is lost", (unsigned long)id);
   compare(left, dead);
-  if (!s->bad && rand() % 4 == 0) {
+  if (all_is_well() && rand() % 4 == 0) {
     drain();
     compare(0, dead);
-    must("check", respool_check(store, tell, NULL));
+    must("check", respool_check(store, tell_bad, NULL));
   }
   close_all();
-  _exit(0);
 }
 
 /* ---- rounds -------------------------------------------------------------- */
 
-/* Another store, before the ids are more than the book has room for. */
+/* Another store now and then, and before the ids are more than the book has
+   room for. */
 static void begin_anew(void) {
-  if (!s->full) return;
+  fresh = s->full || rand() % 6 == 0;
+  if (!fresh) return;
   remove_store_files(dir);
   memset((void *)s, 0, offsetof(book, pushes));
   s->full = false;
 }
 
 int main(int argc, char **argv) {
-  crowd c = {.more = 30, .odds = 10, .act = act, .bad = bad};
+  crowd c = {.name = "storm", .more = 30, .odds = 10, .act = act,
+             .points = points, .n_points = POINTS_HERE};
   s = crowd_begin(&c, argc, argv, sizeof *s);
   dir = argv[1];
-  rule = argc > 5 ? argv[5] : NULL;
-  long rounds = 0;
-  c.stop = &s->stop;
-  c.wrong = &s->bad;
-  for (; c.kills < c.wanted && !s->bad; rounds++) {
+  while (crowd_wants(&c)) {
     crowd_round(&c);
     crowd_look(&c, account);
     begin_anew();
   }
-  printf("storm    %ld kills, %ld rounds, %ld pushed, %ld taken, %ld done, "
-         "%ld lost leases: %s\n", c.kills, rounds, s->pushes, s->takes,
-         s->dones, s->lost, s->bad ? "WRONG" : "nothing wrong");
-  return (s->bad != 0) == (rule != NULL) ? EXIT_SUCCESS : EXIT_FAILURE;
+  return crowd_end(&c, "%ld pushed, %ld taken, %ld done, %u cancelled, %ld "
+                   "settles refused, %ld lost leases", s->pushes, s->takes,
+                   s->dones, s->cancels, s->refused, s->lost);
 }
