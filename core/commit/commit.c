@@ -6,8 +6,8 @@
  *   2. A unit is in one list at a time: waiting, in the leader's group, kept
  *      by the engine, or over.
  *   3. Whenever a list is not empty some thread leads, or one of those who
- *      wait for a unit in it has been woken to lead; where nobody waits that
- *      is the committer's own thread.
+ *      wait for a unit in it has been woken to lead; where nobody waits, and
+ *      after a large group, that is the committer's own thread.
  */
 #include "commit/commit.h"
 
@@ -19,6 +19,7 @@
 #include "threads/wait.h"
 
 #define GROUP_MAX 256 /* units that the engine is given at once */
+#define LARGE_GROUP 1000 /* us that it takes */
 #define GATHER_PART 2 /* of a group's time: as long others are waited for */
 #define GATHER_MOST 10000 /* us, as a group takes long where a server is away */
 #define GATHER_REST 8 /* groups, after one for which nobody came */
@@ -239,11 +240,43 @@ static void lead(env *e, unit *own) {
   if (rings) env_ring(e);
 }
 
-/* Wakes somebody who waits, to take over. */
-static void hand_over(committer *c) {
+/* ---- the committer's thread ---------------------------------------------- */
+
+static bool has_work(const committer *c) {
+  return c->waiting.first || c->kept.first;
+}
+
+static void *lead_main(void *arg) {
+  env *e = arg;
+  committer *c = e->commit;
+  pthread_mutex_lock(&c->lock);
+  while (!c->stopping) {
+    if (c->has_leader || !has_work(c)) {
+      pthread_cond_wait(&c->work, &c->lock);
+      continue;
+    }
+    c->has_leader = true;
+    lead(e, NULL);
+    c->has_leader = false;
+  }
+  pthread_mutex_unlock(&c->lock);
+  return NULL;
+}
+
+static bool has_thread(env *e) {
+  committer *c = e->commit;
+  if (!c->threaded) c->threaded = !thread_start(&c->thread, lead_main, e);
+  return c->threaded;
+}
+
+/* Wakes somebody who waits, to take over. After a large group that is the
+   committer's thread: the engine's buffers stay those of one thread then, and
+   its caches warm, for what it costs to wake one thread more. */
+static void hand_over(env *e) {
+  committer *c = e->commit;
   unit *u = c->kept.first ? c->kept.first : c->waiting.first;
   if (!u) return;
-  if (u->ended) {
+  if (u->ended || (c->took >= LARGE_GROUP && has_thread(e))) {
     pthread_cond_signal(&c->work);
     return;
   }
@@ -321,7 +354,7 @@ static void lead_until(env *e, unit *u) {
     else if (follow(e, u, from))
       return; /* the leader hands over */
   }
-  if (!c->has_leader) hand_over(c);
+  if (!c->has_leader) hand_over(e);
   pthread_mutex_unlock(&c->lock);
 }
 
@@ -342,33 +375,8 @@ int commit_unit(env *e, unit *u) {
 
 /* ---- units without a waiter --------------------------------------------- */
 
-static bool has_work(const committer *c) {
-  return c->waiting.first || c->kept.first;
-}
-
-static void *lead_main(void *arg) {
-  env *e = arg;
-  committer *c = e->commit;
-  pthread_mutex_lock(&c->lock);
-  while (!c->stopping) {
-    if (c->has_leader || !has_work(c)) {
-      pthread_cond_wait(&c->work, &c->lock);
-      continue;
-    }
-    c->has_leader = true;
-    lead(e, NULL);
-    c->has_leader = false;
-  }
-  pthread_mutex_unlock(&c->lock);
-  return NULL;
-}
-
 static int need_thread(env *e) {
-  committer *c = e->commit;
-  if (!c->threaded && thread_start(&c->thread, lead_main, e))
-    return fail(RESPOOL_NOMEM, "cannot start a thread");
-  c->threaded = true;
-  return 0;
+  return has_thread(e) ? 0 : fail(RESPOOL_NOMEM, "cannot start a thread");
 }
 
 int commit_start_locked(env *e, unit *u, int *running) {
