@@ -250,6 +250,9 @@ database.describe("a store in a database", "worlds", function(db)
       { "patience=10s", "patience: a whole" },
       { "patience=99999999999999", "patience: a whole" },
       { "prepare=false", "prepare: yes or no" },
+      { "listen=", "listen: no, or a server" }, { "listen=db:x", "listen: no" },
+      { "listen=db:0", "listen: no" }, { "listen=db:65536", "listen: no" },
+      { "listen=%3A5432", "listen: no" }, { "listen=a%20b", "listen: no" },
       { "schema=", "schema: a name of 1 to 63 bytes" },
     } do
       assert.error_matches(function()

@@ -19,7 +19,7 @@ static const struct {
   {"57014", RESPOOL_TIMEOUT, false},
   {"53100", RESPOOL_NOSPACE, false}, {"53200", RESPOOL_NOMEM, false},
   {"54", RESPOOL_TOO_LARGE, false}, {"22001", RESPOOL_TOO_LARGE, false},
-  {"22021", RESPOOL_INVALID, false}, /* a name that is not UTF-8 */
+  {"22021", RESPOOL_INVALID, false}, /* see failure_code */
   {"23505", RESPOOL_EXISTS, false},
   {"3F000", RESPOOL_VERSION, false}, {"42P01", RESPOOL_VERSION, false},
   {"42883", RESPOOL_VERSION, false}, {"42703", RESPOOL_VERSION, false},
@@ -86,6 +86,9 @@ int failure_code(const pg_failure *f, const char *store) {
   if (code == RESPOOL_VERSION)
     return fail(code, "no respool schema of a known version in %.80s: %.100s",
                 store, f->text);
+  if (code == RESPOOL_INVALID) /* the only texts that users choose */
+    return fail(code, "names of queues, DLQs, replays and schedules "
+                "must be UTF-8 in a database");
   if (strstr(f->text, "no encryption")) /* at its end, which might be cut */
     return fail(code, "%.80s: no entry of its pg_hba.conf lets this user in "
                 "without encryption; sslmode=require asks for TLS", store);

@@ -174,11 +174,31 @@ static int read_patience(char *text, url *u) {
     "patience: a whole number of seconds from 1 to %d expected", PATIENCE_MAX);
 }
 
+/* A port: 1 to 65535. */
+static bool is_port(const char *text) {
+  size_t n = strspn(text, "0123456789");
+  return n > 0 && n <= 5 && !text[n] && atoi(text) > 0 && atoi(text) < 65536;
+}
+
+/* Whether it names a server: host, or host:port. */
+static bool is_server(const char *text) {
+  const char *colon = strrchr(text, ':');
+  size_t n = colon ? (size_t)(colon - text) : strlen(text);
+  return n > 0 && strcspn(text, "?@# :[]") >= n &&
+         (!colon || is_port(colon + 1));
+}
+
+static int read_listen(char *text, url *u) {
+  u->listen = take_out(text, "listen");
+  return !u->listen || is_server(u->listen) ? 0 : fail(RESPOOL_INVALID,
+    "listen: no, or a server, as host or host:port, expected");
+}
+
 static int parse(char *text, url *u) {
   int rc = read_prepare(text, u);
   if (!rc) rc = read_patience(text, u);
+  if (!rc) rc = read_listen(text, u);
   if (rc) return rc;
-  u->listen = take_out(text, "listen");
   u->schema = take_out(text, "schema");
   if (!u->schema) u->schema = strdup("respool");
   if (!u->schema) return RESPOOL_NOMEM;
