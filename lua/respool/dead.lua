@@ -147,7 +147,7 @@ local LIST = {
   of = "dead:list",
   after = options.whole(0, 2^53),
   limit = options.whole(1, 2^31),
-  group = options.string,
+  group = options.group,
   order = order,
   bytes = options.size,
 }
@@ -171,11 +171,11 @@ function Dead:list(given)
 end
 
 local EACH = {
-  of = "dead:each", group = options.string, order = order,
+  of = "dead:each", group = options.group, order = order,
 }
 
 -- Iterates over the dead letters. A storage error is raised.
----@param given { group: string?, order: "oldest"|"newest"? }?
+---@param given { group: string|integer?, order: "oldest"|"newest"? }?
 ---@return fun(): respool.dead_letter?
 function Dead:each(given)
   local o = core_list(options.read(EACH, given, 1))
@@ -215,7 +215,7 @@ local function any(value)
 end
 
 local PUSH = {
-  of = "dead:push", error = any, group = options.string,
+  of = "dead:push", error = any, group = options.group,
   attempts = options.whole(0, 2^31), queue = options.queue,
   priority = options.whole(0, 255), headers = options.table, key = options.key,
 }
@@ -223,7 +223,7 @@ local PUSH = {
 ---@class respool.dead_push_options
 ---@field error any what went wrong, as a handler's error: a text, or a table
 --- with message and group
----@field group string? by which it is counted; that of `error`
+---@field group string|integer? by which it is counted; that of `error`
 ---@field attempts integer? that were made; 1
 ---@field queue respool.queue? where a replay brings it; the queue whose dead
 --- letters these are
@@ -313,7 +313,7 @@ end
 local PURGE = {
   of = "dead:purge",
   older_than = options.seconds,
-  group = options.string,
+  group = options.group,
   where = options.callable,
 }
 
@@ -350,7 +350,8 @@ end
 -- Removes the dead letters that died more than `older_than` seconds ago, are of
 -- `group`, and for which where(dead letter) is true; an option that is missing
 -- excludes none. Returns how many.
----@param given { older_than: number?, group: string?, where: function? }?
+---@param given { older_than: number?, group: string|integer?,
+---  where: function? }?
 ---@return integer?, string?, string?
 ---@nodiscard
 function Dead:purge(given)

@@ -107,6 +107,23 @@ describe("an error", function()
     assert.equal("data", dead_letter.group)
   end)
 
+  -- A status is a number to most who have one. Such a group was passed over,
+  -- and the breaker, which counts 500 to 599, never opened.
+  it("may have a number as its group", function()
+    local letter = dead_letter_after(function()
+      error { message = "away", group = 503 }
+    end)
+    assert.equal("503", letter.group)
+    letter = dead_letter_after(function()
+      return respool.dead { group = 550 }
+    end)
+    assert.equal("550", letter.group)
+    local _, q = dead_letter_after(function() end)
+    q.dead:push("x", { group = 404 })
+    assert.equal(1, #q.dead:list { group = 404 })
+    assert.equal(1, q.dead:replay { group = 404 }.moved)
+  end)
+
   it("that is not retryable is the last", function()
     local dead_letter, q = dead_letter_after(function()
       error { message = "no", retryable = false }
@@ -234,6 +251,23 @@ describe("dead_letter", function()
     assert.equal("no; dead_letter: oops", q.dead:oldest().error)
     q = routed(function() return "" end)
     assert.matches("dead_letter: returned no name", q.dead:oldest().error)
+  end)
+
+  -- In a database the names of DLQs are UTF-8. A handler that chose another
+  -- made its worker raise, again for each delivery.
+  it("that is not UTF-8 ends no worker", function()
+    local q = queue({ "a", "b" }, { max_attempts = 1, dead_letter = function()
+      return "caf\233"
+    end })
+    q:work(function(payload)
+      return respool.dead { error = "no", dlq = payload == "b" and "\255"
+                                                or nil }
+    end, empty)
+    local n = 0
+    for _, dlq in ipairs(q.store:dead_letter_queues()) do
+      n = n + q.store:dead(dlq):count()
+    end
+    assert.same({ 2, 0 }, { n, q:length().total })
   end)
 
   it("holds for what is marked by hand", function()

@@ -125,13 +125,13 @@ function Methods:done()
 end
 
 -- All items failed and are tried again, after `delay` seconds or by policy.
----@param given { delay: number?, error: any, group: string? }?
+---@param given { delay: number?, error: any, group: string|integer? }?
 function Methods:retry(given)
   return mark_all(self, outcome.retry(given))
 end
 
 -- All items failed for good: they become dead letters.
----@param given { error: any, group: string?, dlq: string? }?
+---@param given { error: any, group: string|integer?, dlq: string? }?
 function Methods:dead(given)
   return mark_all(self, outcome.dead(given))
 end

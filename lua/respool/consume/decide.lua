@@ -9,9 +9,11 @@ local core = require "respool.core"
 local batch_state = require "respool.consume.batch_state"
 local flow = require "respool.consume.flow"
 local hooks = require "respool.observe.hooks"
+local location = require "respool.support.location"
 local memo = require "respool.consume.handler_memo"
 local outcome = require "respool.support.outcome"
 local options = require "respool.support.options"
+local text_of = require "respool.support.text"
 local tracing = require "respool.observe.tracing"
 
 local batches = core.batch
@@ -47,10 +49,17 @@ local function will_die(queue, item, mark)
     or mark.kind == RETRY and is_last_attempt(queue, item)
 end
 
+-- Whether the queue's store can have a DLQ of this name: those in a database
+-- are UTF-8.
+local function is_dlq(queue, name)
+  return options.name(name) and (text_of.is_utf8(name)
+    or not location.is_database(queue.store.path))
+end
+
 -- Asks `dead_letter` for the DLQ of an item that will die.
 local function route(queue, item, mark, err)
   local ok, dlq = call(queue, "dead_letter", queue.route, item, err)
-  if ok and dlq ~= nil and not options.name(dlq) then
+  if ok and dlq ~= nil and not is_dlq(queue, dlq) then
     ok, dlq = false, "dead_letter: returned no name of a DLQ"
   end
   if ok then
@@ -118,6 +127,10 @@ function M.mark_of(queue, o)
     kind = o.kind, delay = o.delay, error = failure.text,
     group = o.group or failure.group, dlq = o.dlq,
   }
+  if mark.dlq and not is_dlq(queue, mark.dlq) then
+    add_text(mark, "dead: the name of the DLQ is not UTF-8")
+    mark.dlq = nil
+  end
   flow.judge(queue, mark, o.error)
   flow.count(queue, mark)
   return mark
@@ -146,7 +159,7 @@ local DECISIONS = {
 
 local CHECKS = {
   delay = options.seconds,
-  group = options.string,
+  group = options.group,
 }
 
 local function take_decision(mark, decision, detail)

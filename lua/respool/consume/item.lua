@@ -208,13 +208,13 @@ function Methods:done(result)
 end
 
 -- The item failed and is tried again, after `delay` seconds or by policy.
----@param given { delay: number?, error: any, group: string? }?
+---@param given { delay: number?, error: any, group: string|integer? }?
 function Methods:retry(given)
   return decide.apply(queue_of(self), self, outcome.retry(given))
 end
 
 -- The item failed for good: it becomes a dead letter.
----@param given { error: any, group: string?, dlq: string? }?
+---@param given { error: any, group: string|integer?, dlq: string? }?
 function Methods:dead(given)
   return decide.apply(queue_of(self), self, outcome.dead(given))
 end

@@ -38,7 +38,7 @@ local M = {}
 ---@field transform respool.transform? mends payloads
 ---@field version integer? of what transform returns; the dead letter's own
 ---@field to respool.queue? each dead letter's own queue when not given
----@field group string? only dead letters of this group
+---@field group string|integer? only dead letters of this group
 ---@field rate number? dead letters a second at most, at an even pace
 ---@field limit integer? dead letters moved by this call at most
 ---@field order "oldest"|"newest"? newest not with a name
@@ -64,7 +64,7 @@ local M = {}
 M.form = {
   of = "dead:replay",
   name = options.name,
-  group = options.string,
+  group = options.group,
   where = options.callable,
   transform = options.callable,
   version = options.whole(0, 2^53),

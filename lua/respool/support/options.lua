@@ -158,6 +158,13 @@ function M.positive_seconds(value)
   return nil, SPAN .. ", above 0"
 end
 
+function M.positive_seconds_or_huge(value)
+  if value == huge then return value end
+  local seconds = span(value)
+  if seconds and seconds >= 0.001 then return seconds end
+  return nil, SPAN .. ", from 1 ms, or math.huge"
+end
+
 -- So many a second.
 function M.rate(value)
   if type(value) == "number" and value > 0 and value < huge then
@@ -236,6 +243,22 @@ end
 
 function M.string(value)
   if type(value) == "string" then return value end
+  return nil, "a string"
+end
+
+-- The group of a failure, as text: a status may be given as a number.
+function M.group(value)
+  if type(value) == "string" then return value end
+  if type(value) == "number" and value % 1 == 0 and value > -2^53
+     and value < 2^53 then
+    return ("%d"):format(value)
+  end
+  return nil, "a string or a whole number"
+end
+
+-- Why something waits, a text for people: it is kept without NUL.
+function M.reason(value)
+  if type(value) == "string" then return (value:gsub("%z", " ")) end
   return nil, "a string"
 end
 

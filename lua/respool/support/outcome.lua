@@ -77,10 +77,10 @@ end
 
 local RETRY = {
   of = "respool.retry", delay = options.seconds, error = any,
-  group = options.string,
+  group = options.group,
 }
 local DEAD = {
-  of = "respool.dead", error = any, group = options.string, dlq = options.name,
+  of = "respool.dead", error = any, group = options.group, dlq = options.name,
 }
 local DROP = { of = "respool.drop", error = any }
 
@@ -92,14 +92,14 @@ end
 
 -- The item failed and is tried again, after `delay` seconds or as the queue's
 -- policy says. An attempt is spent; at the limit it becomes a dead letter.
----@param given { delay: number?, error: any, group: string? }?
+---@param given { delay: number?, error: any, group: string|integer? }?
 ---@return respool.outcome
 function M.retry(given)
   return make(M.RETRY, RETRY, given)
 end
 
 -- The item failed for good: it becomes a dead letter.
----@param given { error: any, group: string?, dlq: string? }?
+---@param given { error: any, group: string|integer?, dlq: string? }?
 ---@return respool.outcome
 function M.dead(given)
   return make(M.DEAD, DEAD, given)
@@ -128,7 +128,7 @@ end
 function M.hold(seconds, reason)
   seconds = options.argument(1, "respool.hold", seconds, options.seconds)
   if reason ~= nil then
-    options.argument(2, "respool.hold", reason, options.string)
+    reason = options.argument(2, "respool.hold", reason, options.reason)
   end
   return setmetatable({ kind = M.HOLD, delay = seconds, error = reason },
                       Outcome)
@@ -214,7 +214,7 @@ function M.describe(err)
   if not ok then return failure end
   return {
     text = text_of(message ~= nil and message or err),
-    group = type(group) == "string" and group or nil,
+    group = options.group(group),
     final = retryable == false,
     delay = options.seconds(after),
   }

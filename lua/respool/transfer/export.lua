@@ -91,7 +91,7 @@ end
 local FORM = {
   of = "respool.export",
   store = options.store, dlq = dlq, queue = options.queue, codec = codec.kind,
-  group = options.string, limit = options.whole(1, huge),
+  group = options.group, limit = options.whole(1, huge),
   remove = options.boolean, follow = options.boolean,
   batch = options.whole(1, 2^31), bytes = options.size,
   interval = options.seconds,

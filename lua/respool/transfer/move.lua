@@ -25,7 +25,7 @@ local M = {}
 
 local FORM = {
   of = "respool.move", queue = options.queue, dlq = options.dead,
-  to = options.queue, group = options.string,
+  to = options.queue, group = options.group,
   limit = options.whole(1, math.huge),
   on_conflict = options.string, on_progress = options.callable,
 }
