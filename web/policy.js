@@ -8,8 +8,9 @@ import { get, post, session } from "./api.js";
 import { announce, ask, ready } from "./dialog.js";
 import { table } from "./table.js";
 
-function written(value) {
+function written(name, value) {
   if (value === null) return "no limit";
+  if (name === "dead_letter" && value === false) return "the queue's own";
   return typeof value === "object" ? f.visible(JSON.stringify(value))
     : f.shown(String(value));
 }
@@ -39,7 +40,8 @@ export function policy(seg) {
     const told = await get(`queues/${seg}/policy`);
     const columns = [
       { title: "Setting", class: "name", cell: ([name]) => name },
-      { title: "Value", cell: ([, value]) => h("bdi", {}, written(value)) },
+      { title: "Value", cell: ([name, value]) => h("bdi", {},
+        written(name, value)) },
     ];
     if (session.writable) columns.push({ title: "", class: "right",
       cell: ([name, value]) => button("Change …",

@@ -115,13 +115,15 @@ local function partitions(value)
 end
 
 -- How much is kept: seconds, a size, or a table of the kinds; a part that is
--- missing has no limit.
+-- missing has no limit. A text of digits alone may mean either and is refused:
+-- taken for bytes, what was meant as seconds would remove nearly everything.
 local function keep(kinds, expected)
   return function(value)
     local kept = {}
     if type(value) == "table" then
       kept = next(value) ~= nil and fields(value, kinds)
-    elseif type(value) == "string" and options.size(value) then
+    elseif type(value) == "string" and value:find "%a" and options.size(value)
+    then
       kept.bytes = options.size(value)
     else
       kept.seconds = options.seconds_or_huge(value)
@@ -142,8 +144,8 @@ local keep_dead = keep({
 }, "seconds, a size, or { seconds =, items = 1 or more, bytes = }")
 
 local function dlq_or_function(value)
-  if type(value) == "function" then return value end
-  return options.name(value), "the name of a DLQ, or a function"
+  if type(value) == "function" or value == false then return value end
+  return options.name(value), "the name of a DLQ, a function, or false"
 end
 
 -- The policy of a queue: stored, and honoured by every program. An option that
@@ -184,8 +186,9 @@ end
 --- false; true: { failures = 5, within = 60, cooldown = 60, probes = 1 }
 ---@field partitions respool.partition_policy? no bounds; what bounds the items
 --- of each partition
----@field dead_letter string|respool.dead_letter_route? the DLQ of its dead
---- letters: the queue's name. A function is a setting of this handle
+---@field dead_letter string|false|respool.dead_letter_route? the DLQ of its
+--- dead letters: false, that of the queue's name. A function is a setting of
+--- this handle
 
 -- At most `items` in each `per`, evenly, over all processes; `burst` of them at
 -- once after a rest.
@@ -249,7 +252,7 @@ end
 M.form = {
   of = "store:queue",
   lease = options.lease,
-  max_lease = options.seconds_or_huge,
+  max_lease = options.positive_seconds_or_huge,
   max_attempts = options.whole(1, huge),
   max_crashes = options.whole(1, huge),
   retry = retry_policy,
@@ -287,8 +290,9 @@ end
 
 -- The part of the options that the store keeps, as the core takes it.
 ---@param o table as the form keeps them
+---@param queue string its name
 ---@return table
-function M.stored(o)
+function M.stored(o, queue)
   local over, kept = o.on_exhausted or {}, o.keep_done or {}
   local dead = o.keep_dead or {}
   local tokens, trips = o.rate or {}, o.breaker or {}
@@ -315,7 +319,8 @@ function M.stored(o)
     partition_breaker_within = part_trips.within,
     partition_breaker_cooldown = part_trips.cooldown,
     partition_breaker_probes = part_trips.probes,
-    dlq = type(o.dead_letter) == "string" and o.dead_letter or nil,
+    dlq = o.dead_letter == false and queue
+      or type(o.dead_letter) == "string" and o.dead_letter or nil,
   }
 end
 
@@ -420,13 +425,13 @@ end
 -- form of changes(). Raises the errors of store:queue.
 ---@param before table
 ---@param given respool.queue_policy
+---@param queue string its name
 ---@return string[]
-function M.planned(before, given)
+function M.planned(before, given, queue)
   local after = {}
   for name, value in pairs(before) do after[name] = value end
-  for name, value in pairs(M.stored(options.read(M.form, given, 2))) do
-    after[name] = value
-  end
+  local stored = M.stored(options.read(M.form, given, 2), queue)
+  for name, value in pairs(stored) do after[name] = value end
   return M.changes(before, after)
 end
 

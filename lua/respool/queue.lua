@@ -81,7 +81,7 @@ end
 
 -- The core's queue, found first where it must not be made.
 local function handle_of(store, name, o)
-  local stored = policy.stored(o)
+  local stored = policy.stored(o, name)
   local given = next(stored) ~= nil
   local before
   if given or o.create == false or store.read_only then
@@ -171,24 +171,6 @@ function Queue:push(payload, given)
   return push_one(self, payload, o)
 end
 
-local function check_list(list)
-  if type(list) ~= "table" then
-    options.bad_argument(1, "queue:push_many", "list of payloads", list)
-  elseif #list == 0 then
-    compat.misuse "queue:push_many: the list of payloads is empty"
-  end
-  if core.cbor.is_sequence(list) then return end -- as most are
-  local n = #list
-  for i in pairs(list) do
-    if type(i) == "number" and i > n then n = i end
-  end
-  for i = 1, n do
-    if list[i] == nil then
-      compat.misuse(("queue:push_many: payload %d of %d is nil"):format(i, n))
-    end
-  end
-end
-
 local function push_list(queue, list, o)
   if queue.buffer then return buffer.push_many(queue, list, o) end
   local values, by = push.bodies(queue, list)
@@ -206,7 +188,7 @@ end
 ---@param given respool.push_options?
 ---@return integer|true|nil first, integer|string n, string?, integer?
 function Queue:push_many(list, given)
-  check_list(list)
+  push.check_list("queue:push_many", 1, list)
   local o = push.read_many(given, 2, list)
   if closing.refuses(self.store) then return closing.refusal(self.store) end
   if self.store.tracer then
@@ -445,7 +427,7 @@ function Queue:resume()
 end
 
 local HOLD = {
-  of = "queue:hold", reason = options.string, partition = options.key,
+  of = "queue:hold", reason = options.reason, partition = options.key,
 }
 
 -- Holds the queue, or one of its partitions: no process takes from it for so
@@ -517,13 +499,16 @@ function Queue:length()
   }
 end
 
--- The policy as it is stored now, in the form that store:queue takes.
+-- The policy as it is stored now, in the form that store:queue takes, also of
+-- another queue: `dead_letter` is false where the DLQ is the queue's own.
 ---@return respool.queue_policy?, string?, string?
 ---@nodiscard
 function Queue:config()
   local c, message, code = self.handle:config()
   if not c then return nil, message, code end
-  return policy.told(c)
+  local config = policy.told(c)
+  if c.dlq == self.name then config.dead_letter = false end
+  return config
 end
 
 local FLUSH = { of = "queue:flush", timeout = options.seconds }

@@ -80,9 +80,7 @@ end
 ---@return respool.pushed
 function Transaction:push_many(queue, list, given)
   options.argument(1, "transaction:push_many", queue, options.queue)
-  if type(list) ~= "table" or #list == 0 then
-    options.bad_argument(2, "transaction:push_many", "list of payloads", list)
-  end
+  push.check_list("transaction:push_many", 2, list)
   local o = tracing.carried(queue, #list, push.read_many(given, 3, list))
   local bodies, carried = {}, nil
   for i = 1, #list do
@@ -131,14 +129,14 @@ end
 
 -- The item failed and is tried again, after `delay` seconds or by policy.
 ---@param item respool.item
----@param given { delay: number?, error: any, group: string? }?
+---@param given { delay: number?, error: any, group: string|integer? }?
 function Transaction:retry(item, given)
   mark(self, "retry", item, outcome.retry(given))
 end
 
 -- The item failed for good: it becomes a dead letter.
 ---@param item respool.item
----@param given { error: any, group: string?, dlq: string? }?
+---@param given { error: any, group: string|integer?, dlq: string? }?
 function Transaction:dead(item, given)
   mark(self, "dead", item, outcome.dead(given))
 end

@@ -144,6 +144,8 @@ describe("a hold", function()
   it("has a reason of 255 bytes at most, cut at a whole character", function()
     assert(t.q:hold(60, { reason = ("ä"):rep(200) }))
     assert.equal(("ä"):rep(127), stats().held_for)
+    assert(t.q:hold(90, { reason = "429\0 of relay" }))
+    assert.equal("429  of relay", stats().held_for)
   end)
 
   it("refuses what is no length of time", function()

@@ -54,5 +54,14 @@ describe("queue:push_many", function()
     assert.error_matches(function() q:push_many {} end, "list .* is empty")
     assert.error_matches(function() q:push_many { 1, nil, 3 } end,
                          "queue:push_many: payload 2 of 3 is nil")
+    for key, list in pairs { to = { 1, to = 2 }, ["0"] = { [0] = 1, 2 } } do
+      assert.error_matches(function() q:push_many(list) end,
+                           ("something at [%s]"):format(key), 1, true)
+    end
+    q.store:transaction(function(tx)
+      assert.error_matches(function() tx:push_many(q, { 1, nil, 3 }) end,
+                           "transaction:push_many: payload 2 of 3 is nil")
+    end)
+    assert.equal(0, q:length().total)
   end)
 end)

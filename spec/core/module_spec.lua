@@ -184,10 +184,10 @@ describe("store:queue", function()
 
   refuses("store:queue", function(o) store:queue("orders", o) end, {
     lease = { -1, nan, huge, "30", true },
-    max_lease = { -1, nan, "1x" },
+    max_lease = { -1, nan, "1x", 0, 1e-9 },
     max_attempts = { 0, -1, 1.5, nan, "5" },
     max_crashes = { 0, 2.5, "3" },
-    retry = { "fast", {}, 5 },
+    retry = { "fast", {}, 5, { name = "list", list = { 1, nil, 3 } } },
     on_exhausted = { "gone", {}, { cooldown = -1 },
                      { cooldown = 1, dead = true }, 1 },
     ttl = { -1, nan, "d1" },
@@ -197,13 +197,14 @@ describe("store:queue", function()
     max_queue_bytes = { 0, -1, "batches" },
     overflow = { "drop", 1, true },
     keep_done = { -1, "1 day", {}, { days = 1 }, { seconds = -1 },
-                  { seconds = 1, days = 1 }, true },
+                  { seconds = 1, days = 1 }, true, "86400" },
     keep_dead = { -1, nan, "1 d", {}, { items = 0 }, { items = 1.5 },
-                  { bytes = -1 }, { days = 1 } },
+                  { bytes = -1 }, { days = 1 }, "86400" },
     dead_letter = { "", ("x"):rep(256), 5 },
     decide = { "dead", {} },
     validate = { "string", true },
-    codec = { "json", {}, { name = "x" }, 5 },
+    codec = { "json", {}, { name = "x" }, 5,
+              { name = "x\0", encode = print, decode = print } },
   })
 
   it("refuses names that are none", function()
@@ -282,7 +283,7 @@ describe("store:queue", function()
     assert.equal(3, config.max_crashes)
     assert.equal(huge, config.ttl)
     assert.equal("dead", config.on_exhausted)
-    assert.equal("orders", config.dead_letter)
+    assert.is_false(config.dead_letter)
     assert.equal("exponential", config.retry.name)
     assert.equal("full", config.retry.jitter)
   end)

@@ -314,6 +314,20 @@ describe("a queue that is opened again", function()
         config.retry.list })
   end)
 
+  -- A policy named its DLQ even where nobody had chosen one, so that a queue
+  -- with the policy of another sent its dead letters to that one's DLQ.
+  it("with the policy of another has a DLQ of its own", function()
+    local mails = assert(t.store:queue("mails", { lease = 5 }))
+    local orders = assert(t.store:queue("orders", mails:config()))
+    assert.same({ 5, "orders" }, { orders:config().lease, orders.dead.dlq })
+    mails = assert(t.store:queue("mails", { dead_letter = "morgue" }))
+    orders = assert(t.store:queue("orders", mails:config()))
+    assert.equal("morgue", orders.dead.dlq)
+    orders = assert(t.store:queue("orders", { dead_letter = false }))
+    assert.same({ false, "orders" },
+                { orders:config().dead_letter, orders.dead.dlq })
+  end)
+
   it("waits for no other process that writes", function()
     t.store = assert(helper.open(helper.location()))
     assert(t.store:queue("mails", { lease = 5 }))

@@ -90,7 +90,7 @@ local function planned(console, queue, body)
         ("there is no setting '%s'"):format(tostring(name):sub(1, 40)))
     end
   end
-  local ok, changes = pcall(policy.planned, before, given)
+  local ok, changes = pcall(policy.planned, before, given, queue.name)
   if not ok then
     return nil, answer.refuse(400, "PARAMETER", (tostring(changes):gsub(
       "^.-store:queue: ", "")))

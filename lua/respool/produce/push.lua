@@ -87,6 +87,37 @@ end }
 for name, kind in pairs(M.form) do MANY[name] = MANY[name] or kind end
 MANY.of = "queue:push_many"
 
+-- Raises what a payload would be lost by: a hole, or a key that is no place in
+-- a list.
+local function check_keys(of, list)
+  local n = #list
+  for i in pairs(list) do
+    if type(i) ~= "number" or i < 1 or i % 1 ~= 0 then
+      compat.misuse(("%s: the list has something at [%s]"):format(
+        of, tostring(i):sub(1, 40)))
+    end
+    if i > n then n = i end
+  end
+  for i = 1, n do
+    if list[i] == nil then
+      compat.misuse(("%s: payload %d of %d is nil"):format(of, i, n))
+    end
+  end
+end
+
+-- Raises what is wrong with argument `n` of a function that takes a list.
+---@param of string
+---@param n integer
+---@param list any[]
+function M.check_list(of, n, list)
+  if type(list) ~= "table" then
+    options.bad_argument(n, of, "list of payloads", list)
+  elseif #list == 0 then
+    compat.misuse(of .. ": the list of payloads is empty")
+  end
+  if not core.cbor.is_sequence(list) then check_keys(of, list) end
+end
+
 -- The partition of each payload, where a function says it.
 ---@param list any[]
 ---@param of fun(payload: any): string?

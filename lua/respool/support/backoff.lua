@@ -290,7 +290,7 @@ function M.described(words)
   local options = {}
   for name, value in pairs(words) do
     if name == "list" and words.name == "list" and type(value) == "table" then
-      for i, seconds in ipairs(value) do options[i] = seconds end
+      for i, seconds in pairs(value) do options[i] = seconds end
     elseif name ~= "name" then
       options[name] = value
     end

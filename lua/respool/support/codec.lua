@@ -10,6 +10,7 @@
 
 local core = require "respool.core"
 local compat = require "respool.support.compat"
+local options = require "respool.support.options"
 
 local misuse = compat.misuse
 
@@ -47,19 +48,14 @@ local NAMED = { cbor = CBOR, raw = RAW }
 local EXPECTED = '"cbor", "raw" or { name =, encode =, decode = } with '
   .. "another name"
 
-local function is_name(value)
-  return type(value) == "string" and #value >= 1 and #value <= 255
-    and not NAMED[value]
-end
-
 -- The kind of a codec option.
 ---@param value any
 ---@return respool.codec?, string?
 function M.kind(value)
   if type(value) == "string" then return NAMED[value], EXPECTED end
   if value == ENCODED or value == RAW then return value end
-  if type(value) ~= "table" or not is_name(value.name)
-     or type(value.encode) ~= "function"
+  if type(value) ~= "table" or not options.name(value.name)
+     or NAMED[value.name] or type(value.encode) ~= "function"
      or type(value.decode) ~= "function" then
     return nil, EXPECTED
   end

@@ -206,13 +206,24 @@ local function setting(name, value)
   return compat.text(value)
 end
 
+-- A setting for people, to whom its own DLQ is the queue's name.
+---@param queue string
+---@param name string
+---@param value any
+---@return any
+function M.told(queue, name, value)
+  if name == "dead_letter" and value == false then return queue end
+  return value
+end
+
 -- The settings of a queue as fields for people.
+---@param queue string
 ---@param config table
 ---@return table[]
-function M.settings(config)
+function M.settings(queue, config)
   local list = {}
   for _, name in ipairs(figures.sorted(config)) do
-    local text = setting(name, config[name])
+    local text = setting(name, M.told(queue, name, config[name]))
     if text then list[#list + 1] = { name, text } end
   end
   return list

@@ -9,6 +9,7 @@ local core = require "respool.core"
 local json = require "respool.support.json"
 local output = require "respool.cli.base.output"
 local paper = require "respool.cli.look.paper"
+local show = require "respool.cli.base.show"
 
 local M = {}
 
@@ -68,7 +69,7 @@ local function policy_page(name)
       if not config then return nil, message end
       local rows = {}
       for setting, value in pairs(config) do
-        local text = typed(value)
+        local text = typed(show.told(name, setting, value))
         rows[#rows + 1] = {
           setting, text, key = setting,
           of = { queue = name, name = setting, value = text },

@@ -219,7 +219,7 @@ local function of_queue(io, store, args)
   io.stdout:write "\nsince the queue was made\n"
   output.fields(io, counter_fields(stats))
   io.stdout:write "\npolicy\n"
-  output.fields(io, show.settings(config))
+  output.fields(io, show.settings(queue.name, config))
 end
 
 function M.run(args, io)

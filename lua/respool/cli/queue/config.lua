@@ -49,7 +49,7 @@ end
 local function change(store, queue, args)
   local before = arguments.check(queue.handle:config())
   local o = read_settings(args.settings, policy.told(before))
-  local ok, list = pcall(policy.planned, before, o)
+  local ok, list = pcall(policy.planned, before, o, queue.name)
   if not ok then arguments.misuse(arguments.text_of(list)) end
   if #list == 0 then return end
   arguments.need_yes(args, ("change %s of queue '%s'"):format(
@@ -66,7 +66,7 @@ function M.run(args, io)
   if changes then change(store, queue, args) end
   local settings = arguments.check(queue:config())
   if args.json then return output.json(io, settings) end
-  output.fields(io, show.settings(settings))
+  output.fields(io, show.settings(queue.name, settings))
 end
 
 return M
