@@ -122,6 +122,12 @@ static bool wanted(const item_reader *c, const segment_cursor *w, uint64_t id) {
          (!c->only || is_among(c, id));
 }
 
+/* Are all items of the segment wanted, as most takes have it? */
+static bool all_wanted(const item_reader *c, const segment_cursor *w) {
+  return !c->only && w->at.first >= c->from && place_last(&w->at) <= c->upto &&
+         w->unsettled.set == w->at.count;
+}
+
 static bool any_wanted(const item_reader *c, const segment_cursor *w) {
   for (uint64_t id = w->at.first; id <= place_last(&w->at); id++)
     if (wanted(c, w, id)) return true;
@@ -175,11 +181,12 @@ static int read_segment(txn *t, item_reader *c, const segment_cursor *w) {
   if (c->got == c->want) return READ_FULL;
   if (!verify(w, &g)) return READ_DAMAGED;
   if (g.expires_at && g.expires_at <= c->now) return READ_EXPIRED;
+  bool all = all_wanted(c, w);
   if (!copy_wanted(t, c, w, &g, &i) || !note_segment(t, c, &g))
     return READ_FULL;
   for (; i < w->at.count; i++) {
     uint64_t id = w->at.first + i;
-    if (!wanted(c, w, id)) {
+    if (!all && !wanted(c, w, id)) {
       unpack_skip(&g.items);
       continue;
     }
