@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The packer; see packer.h. Heads of numbers, strings, arrays and maps, which
- * every item and record has, and simple values are made here; floats are
- * libcbor's.
+ * every item and record has, doubles and simple values are made here; shorter
+ * floats are libcbor's.
  */
 #include "cbor/packer.h"
 
@@ -125,17 +125,32 @@ void pack_text(packer *p, const void *data, size_t n) {
   pack_chars(p, TEXT, data, n);
 }
 
-/* Copies n characters; true if they are ASCII. */
+static inline uint64_t copy8(uint8_t *to, const uint8_t *s) {
+  uint64_t word;
+  memcpy(&word, s, sizeof word);
+  memcpy(to, &word, sizeof word);
+  return word;
+}
+
+static inline uint64_t copy4(uint8_t *to, const uint8_t *s) {
+  uint32_t word;
+  memcpy(&word, s, sizeof word);
+  memcpy(to, &word, sizeof word);
+  return word;
+}
+
+/* Copies n characters; true if they are ASCII. The last word may begin in the
+   one before it. */
 static inline bool copy_ascii(uint8_t *to, const uint8_t *s, size_t n) {
-  uint64_t word, seen = 0;
-  for (; n >= sizeof word; n -= sizeof word) {
-    memcpy(&word, s, sizeof word);
-    memcpy(to, &word, sizeof word);
-    seen |= word;
-    s += sizeof word;
-    to += sizeof word;
+  uint64_t seen = 0;
+  if (n >= 8) {
+    for (size_t i = 0; i + 8 < n; i += 8) seen |= copy8(to + i, s + i);
+    seen |= copy8(to + n - 8, s + n - 8);
+  } else if (n >= 4) {
+    seen = copy4(to, s) | copy4(to + n - 4, s + n - 4);
+  } else {
+    while (n-- > 0) seen |= *to++ = *s++;
   }
-  while (n-- > 0) seen |= *to++ = *s++;
   return (seen & NOT_ASCII) == 0;
 }
 
@@ -198,13 +213,22 @@ static bool half_bits(float f, uint16_t *half) {
   return true;
 }
 
+static size_t write_double(double v, uint8_t *at) {
+  uint64_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  bits = htobe64(bits);
+  at[0] = 0xfb;
+  memcpy(at + 1, &bits, sizeof bits);
+  return HEAD_MAX;
+}
+
 void pack_double(packer *p, double v) {
   uint8_t *at = room(p, HEAD_MAX);
   if (at == NULL) return;
   uint16_t half;
   float f = isfinite(v) && fabs(v) > FLT_MAX ? 0 : (float)v;
   if (!isnan(v) && (double)f != v) {
-    p->len += cbor_encode_double(v, at, HEAD_MAX);
+    p->len += write_double(v, at);
   } else if (half_bits(f, &half)) {
     at[0] = 0xf9;
     at[1] = (uint8_t)(half >> 8);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The unpacker; see unpacker.h. Heads of numbers, strings, arrays, maps and
- * tags, which every item and record has, are read here; floats, simple values
- * and indefinite lengths are libcbor's, with a guard for each place where
- * libcbor 0.8 differs from RFC 8949. It never reads beyond `end`, and leaves
- * `at` on the head that it could not read.
+ * tags, which every item and record has, doubles, booleans and null are read
+ * here; shorter floats and indefinite lengths are libcbor's, with a guard for
+ * each place where libcbor 0.8 differs from RFC 8949. It never reads beyond
+ * `end`, and leaves `at` on the head that it could not read.
  */
 #include "cbor/unpacker.h"
 
@@ -29,13 +29,7 @@ static void set_float(cbor_head *h, double v) {
 }
 
 static void on_float(void *h, float v) { set_float(h, (double)v); }
-static void on_double(void *h, double v) { set_float(h, v); }
 
-static void on_bool(void *h, bool v) {
-  set_kind(h, v ? CBOR_TRUE : CBOR_FALSE);
-}
-
-static void on_null(void *h) { set_kind(h, CBOR_NULL); }
 static void on_undefined(void *h) { set_kind(h, CBOR_UNDEFINED); }
 static void on_bytes_start(void *h) { set_kind(h, CBOR_BYTES_START); }
 static void on_text_start(void *h) { set_kind(h, CBOR_TEXT_START); }
@@ -46,8 +40,7 @@ static void on_break(void *h) { set_kind(h, CBOR_BREAK); }
 static const struct cbor_callbacks callbacks = {
   .byte_string_start = on_bytes_start, .string_start = on_text_start,
   .indef_array_start = on_array_start, .indef_map_start = on_map_start,
-  .float2 = on_float, .float4 = on_float, .float8 = on_double,
-  .undefined = on_undefined, .null = on_null, .boolean = on_bool,
+  .float2 = on_float, .float4 = on_float, .undefined = on_undefined,
   .indef_break = on_break,
 };
 
@@ -117,10 +110,32 @@ static inline bool read_plain(unpacker *u, cbor_head *h) {
   return true;
 }
 
+/* Is it a double? */
+static inline bool read_double(unpacker *u, cbor_head *h) {
+  uint64_t bits;
+  if (*u->at != 0xfb || left(u) <= sizeof bits) return false;
+  memcpy(&bits, u->at + 1, sizeof bits);
+  bits = be64toh(bits);
+  h->kind = CBOR_FLOAT;
+  memcpy(&h->f, &bits, sizeof bits);
+  u->at += 1 + sizeof bits;
+  return true;
+}
+
+/* Is it false, true or null? */
+static inline bool read_simple(unpacker *u, cbor_head *h) {
+  if (*u->at < 0xf4 || *u->at > 0xf6) return false;
+  static const enum cbor_kind kinds[] = {CBOR_FALSE, CBOR_TRUE, CBOR_NULL};
+  h->kind = kinds[*u->at - 0xf4];
+  u->at++;
+  return true;
+}
+
 bool unpack_head(unpacker *u, cbor_head *h) {
   if (u->rc != 0) return false;
   if (u->at == u->end) return corrupt(u);
   if (is_plain(*u->at)) return read_plain(u, h) || corrupt(u);
+  if (read_double(u, h) || read_simple(u, h)) return true;
   struct cbor_decoder_result r =
       cbor_stream_decode(u->at, left(u), &callbacks, h);
   if (r.status != CBOR_DECODER_FINISHED) return corrupt(u);
