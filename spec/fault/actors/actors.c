@@ -140,9 +140,19 @@ static void expire(actor *a, respool_queue *q) {
   moved_ack(&v);
 }
 
-static void outlive(actor *a) {
+static void add_history(moved *v, respool_queue *q) {
+  respool_history_cursor at = {0, 0};
+  respool_page *p;
+  MUST(v->a, respool_history(q, &at, MOVED, &p));
+  for (size_t i = 0; i < respool_page_length(p) && v->n < MOVED; i++)
+    moved_add(v, body_tag(respool_page_item(p, i)->body), GONE, 0);
+  respool_page_free(p);
+}
+
+static void outlive(actor *a, respool_queue *kept) {
   moved v = moved_apart(a);
   add_dlq(&v, KEPT);
+  add_history(&v, kept);
   MUST(a, respool_advance(a->s, 20000));
   maintain(a);
   moved_ack(&v);
@@ -168,13 +178,40 @@ static void remove_one(actor *a, respool_queue *q, uint64_t id) {
   moved_ack(&v);
 }
 
-/* Items that end as history or as dead letters. */
+static void cancel_one(actor *a, respool_queue *q, uint64_t id) {
+  respool_page *p;
+  moved v = moved_apart(a);
+  MUST(a, respool_get(q, id, &p));
+  moved_add(&v, body_tag(respool_page_item(p, 0)->body), CANCELLED | KEPT,
+            ANY);
+  respool_page_free(p);
+  MUST(a, respool_item_cancel(q, id));
+  moved_ack(&v);
+}
+
+static void report_half(actor *a, respool_queue *q, respool_batch *batch) {
+  respool_progress half = RESPOOL_PROGRESS_INIT;
+  half.done = 500;
+  MUST(a, respool_item_progress(q, respool_batch_item(batch, 0)->id,
+                                respool_batch_token(batch), &half));
+}
+
+/* Of four items one dies and one is cancelled, the first of the batch or the
+   one behind it; the others are done. A settle of the cancelled is refused. */
 static void end_kept(actor *a, respool_queue *q) {
-  respool_batch *batch = act_take(a, q, 3);
+  respool_outcome done = RESPOOL_OUTCOME_INIT;
+  uint64_t id = act_push(a, q, KEPT, 4, 0);
+  int leased = (int)act_chance(a, 2);
+  respool_batch *batch = act_take(a, q, 3 + leased);
+  done.kind = RESPOOL_DONE;
+  report_half(a, q, batch);
+  cancel_one(a, q, leased ? id : id + 3);
   moved v = moved_together(a);
-  for (size_t i = 0; i < respool_batch_length(batch); i++)
-    act_mark(&v, batch, i, KEPT, i ? RESPOOL_DONE : RESPOOL_DEAD);
-  if (batch) MUST(a, respool_batch_settle(batch, NULL, NULL));
+  for (size_t i = (size_t)leased; i < respool_batch_length(batch); i++)
+    act_mark(&v, batch, i, KEPT, i == 1 ? RESPOOL_DEAD : RESPOOL_DONE);
+  if (leased) MUST(a, respool_batch_mark(batch, 0, &done));
+  int rc = respool_batch_settle(batch, NULL, NULL);
+  MUST(a, leased ? rc != RESPOOL_LEASE_LOST : rc);
   moved_ack(&v);
   respool_batch_free(batch);
 }
@@ -184,13 +221,12 @@ static void maintenance(actor *a) {
   for (int i = 0; act_going(a, i, a->rounds); i++) {
     uint64_t id = act_push(a, q, SHORT, 3, 0);
     if (act_chance(a, 3) == 0) remove_one(a, q, id);
-    act_push(a, kept, KEPT, 3, 0);
     end_kept(a, kept);
     if (i % 5 == 4) purge(a, q);
     if (i % 3 == 1) expire(a, q);
     if (i % 3 == 2) {
       act_drain(a, q, 2);
-      outlive(a);
+      outlive(a, kept);
     }
   }
   respool_queue_free(q);

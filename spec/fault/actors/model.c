@@ -18,7 +18,7 @@ static const char *const names[QUEUES] = {
 };
 
 const char *place_name(int place) {
-  int queue = place & (DLQ - 1);
+  int queue = place & QUEUE_OF;
   return queue < QUEUES ? names[queue] : "?";
 }
 
@@ -50,6 +50,11 @@ size_t body_make(uint32_t tag, uint8_t body[BODY_MAX]) {
     body[i] = (uint8_t)(x >> 24);
   }
   return n;
+}
+
+respool_bytes body_result(uint32_t tag, uint8_t body[BODY_MAX]) {
+  size_t n = body_make(TAGS + tag, body);
+  return (respool_bytes){body, n < RESPOOL_RESULT_MAX ? n : RESPOOL_RESULT_MAX};
 }
 
 uint32_t body_tag(respool_bytes b) {
@@ -206,6 +211,42 @@ static void see(look *k, respool_bytes body, int place, uint64_t attempts,
     k->at[tag] = (stage){0, (uint8_t)place, (uint8_t)attempts};
 }
 
+/* What was done has its result, and what was cancelled none. */
+static void see_result(look *k, respool_queue *q, const respool_item *it) {
+  uint8_t body[BODY_MAX];
+  respool_page *p = NULL;
+  respool_bytes want = body_result(body_tag(it->body), body);
+  bool done = it->about->state == RESPOOL_FINISHED, same = false;
+  int rc = respool_item_result(q, it->id, &p);
+  if (!rc) {
+    respool_bytes is = respool_page_item(p, 0)->body;
+    same = is.size == want.size && !memcmp(is.data, want.data, want.size);
+  }
+  if (done ? !same : rc != RESPOOL_NOT_FOUND)
+    found(k, WRONG_HALF, "the result of tag %u, %s: %s",
+          body_tag(it->body), done ? "done" : "cancelled",
+          rc ? respool_errname(rc) : same ? "is there" : "another");
+  respool_page_free(p);
+}
+
+static void see_history(look *k, respool_queue *q, int queue) {
+  respool_history_cursor at = {0, 0};
+  size_t n = 1;
+  while (n > 0) {
+    respool_page *p;
+    if (failed(k, respool_history(q, &at, 1000, &p), "history")) break;
+    n = respool_page_length(p);
+    for (size_t i = 0; i < n; i++) {
+      const respool_item *it = respool_page_item(p, i);
+      bool done = it->about->state == RESPOOL_FINISHED;
+      see(k, it->body, queue | (done ? DONE : CANCELLED),
+          it->about->attempts, it->id);
+      see_result(k, q, it);
+    }
+    respool_page_free(p);
+  }
+}
+
 static int see_queue(void *arg, const char *name) {
   look *k = arg;
   respool_queue *q;
@@ -222,6 +263,7 @@ static int see_queue(void *arg, const char *name) {
     }
     respool_page_free(p);
   }
+  see_history(k, q, place_find(name));
   respool_queue_free(q);
   return 0;
 }
@@ -248,14 +290,19 @@ static bool same(stage want, stage is) {
           want.attempts == is.attempts);
 }
 
+static const char *part_name(int place) {
+  return place & DLQ         ? "DLQ "
+         : place & DONE      ? "what is done in "
+         : place & CANCELLED ? "what is cancelled in " : "";
+}
+
 static void lost(look *k, uint32_t tag) {
   const life *l = &k->m->lives[tag];
   stage want = l->stages[l->acked], is = k->at[tag];
   found(k, WRONG_LOST, "tag %u is in %s%s after %u failures; stage %u of %u "
-        "(%s%s, %u) was acknowledged", tag, is.place & DLQ ? "DLQ " : "",
+        "(%s%s, %u) was acknowledged", tag, part_name(is.place),
         place_name(is.place), is.attempts, l->acked, l->n - 1,
-        want.place & DLQ ? "DLQ " : "", place_name(want.place),
-        want.attempts);
+        part_name(want.place), place_name(want.place), want.attempts);
 }
 
 static void note_unit(look *k, uint32_t tag, uint16_t unit, int happened) {

@@ -22,10 +22,11 @@ enum { TAGS = 1 << 15, STAGES = 24, UNITS = 1 << 16 };
 
 /* ---- places ------------------------------------------------------------- */
 
-/* A queue, or the DLQ of the same name, or nowhere. */
+/* A queue, its history, or the DLQ of the same name, or nowhere. */
 enum place {
   GONE, ORDERS, FOLLOW, LINES, SHORT, KEPT, DEAD, AGAIN, TWINS, LATEST, SHARED,
-  AFTER, QUEUES, DLQ = 64
+  AFTER, QUEUES, DONE = 32, CANCELLED = 64, DLQ = 128,
+  QUEUE_OF = 31 /* of a place */
 };
 
 const char *place_name(int place); /* of a queue or DLQ */
@@ -104,8 +105,10 @@ void model_use(respool *s, wrong_fn *found, void *arg);
 enum { BODY_MAX = 18000 };
 
 /* Bytes that say their tag, and that can be told from damaged ones; of a few
-   tags they are too many for a segment. Returns how many. */
+   tags they are too many for a segment. Returns how many. The result of an item
+   is the body of a tag that is no item's. */
 size_t body_make(uint32_t tag, uint8_t body[BODY_MAX]);
+respool_bytes body_result(uint32_t tag, uint8_t body[BODY_MAX]);
 uint32_t body_tag(respool_bytes b); /* UINT32_MAX: not ours */
 
 #endif

@@ -127,6 +127,8 @@ void moved_outcome(moved *v, const respool_item *it, int place, int kind) {
     kind = RESPOOL_DEAD;
   if (kind == RESPOOL_DEAD)
     moved_add(v, tag, DLQ | place, ANY);
+  else if (kind == RESPOOL_DONE && place == KEPT)
+    moved_add(v, tag, DONE | place, ANY);
   else if (kind == RESPOOL_DONE || kind == RESPOOL_DROP)
     moved_add(v, tag, GONE, 0);
   else
@@ -135,7 +137,10 @@ void moved_outcome(moved *v, const respool_item *it, int place, int kind) {
 
 void act_mark(moved *v, respool_batch *batch, size_t i, int place, int kind) {
   respool_outcome o = RESPOOL_OUTCOME_INIT;
+  uint8_t body[BODY_MAX];
+  uint32_t tag = body_tag(respool_batch_item(batch, i)->body);
   o.kind = kind;
+  if (kind == RESPOOL_DONE && place == KEPT) o.result = body_result(tag, body);
   o.error = respool_text(kind == RESPOOL_DONE ? NULL : "went wrong");
   o.group = respool_text(kind == RESPOOL_DEAD ? "hopeless" : NULL);
   if (kind == RESPOOL_SNOOZE) o.delay = 500;
