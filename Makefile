@@ -28,7 +28,7 @@ verbs/produce = push change buffer_fill buffer buffer_list schedule_record \
   schedule_times schedules ticks
 verbs/consume = batch lease take settle progress workers
 verbs = engines exit open files dead_letters transaction
-lmdb/env/txn = turn commits txn cur space
+lmdb/env/txn = turn commits txn space recent table cur
 lmdb/env = directory files create env registry open nodes pages replacement \
   old_store
 lmdb/record = key_codec records partition_record meta names notes entries \
@@ -42,7 +42,7 @@ lmdb/partition = name_filter lone_runs lones set line turns partitions recount f
   list
 lmdb/unit = unit end_items expiry purge policy journaled
 lmdb/steps = append change deliver wake turns settle browse replay live take
-lmdb/repair = compact check_partitions check record_kind salvage conflicts \
+lmdb/repair = compact check_partitions check record_kind overlay salvage conflicts \
   rebuild_blobs rebuild_dead rebuild_queues rebuild_journal repair
 lmdb/migrate = convert migrate
 lmdb = maintain beside small step apply look engine
@@ -134,7 +134,7 @@ EXAMPLES = lifecycle
 JOURNAL_SPECS = $(patsubst %,journal_%,items applying opening failing looking \
   several)
 POSTGRES_VERBS = $(patsubst %,postgres_%,take settle bounds races schema)
-SPEC_C = leaves schedule partitions lones cbor dump damage threads tickets \
+SPEC_C = leaves schedule partitions lones recent cbor dump damage threads tickets \
   buffers wait fork flushes writer opener other_build migration reader brim \
   seam libpq_abi postgres_model postgres_cut \
   $(JOURNAL_SPECS) $(POSTGRES_VERBS)
@@ -298,7 +298,7 @@ $(foreach folder,. lmdb postgres,$(eval $(call c_spec,$(folder))))
 OTHER = $(patsubst %,$(BUILD)/other/lmdb/journal/files/%.o,control scan)
 $(OTHER): $(BUILD)/other/%.o: core/%.c
 	@mkdir -p $(@D)
-	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=2u -c $< -o $@
+	$(call step,CC,$< (other))$(COMPILE) -DCONTROL_LAYOUT=3u -c $< -o $@
 $(BUILD)/spec/other_build: spec/c/lmdb/other_build.c $(OTHER) $(BUILD)/core.a
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) $(INPUTS) $(LDFLAGS) $(LIBS) -o $@

@@ -65,6 +65,16 @@ static void note_queue(known *k, const queue *q, size_t as_of) {
   k->clock_offset = q->clock_offset;
 }
 
+/* Does this process know it from its last commit? */
+static bool recall_queue(lmdb_env *e, known *k) {
+  size_t as_of;
+  if (!env_hold(&e->base)) return false;
+  const queue *q = unit_known(e, k->name, &as_of);
+  if (q) note_queue(k, q, as_of);
+  env_release(&e->base);
+  return q;
+}
+
 static bool read_queue(lmdb_env *e, known *k) {
   txn *t;
   int rc = 0;
@@ -86,7 +96,7 @@ static known *find_queue(lmdb_env *e, const char *name) {
   k->word = word;
   strcpy(k->name, name);
   k->as_of = 0;
-  return read_queue(e, k) ? k : NULL;
+  return recall_queue(e, k) || read_queue(e, k) ? k : NULL;
 }
 
 /* The queue's time, unless LMDB makes up for a clock that went back. */

@@ -5,6 +5,7 @@
 -- has it open, and one after the other they work on the same items.
 
 local helper = require "spec.helper"
+local respool = require "respool"
 
 local store, q, pipe
 
@@ -73,5 +74,53 @@ describe("a build of another version", function()
     for item in q:each() do seen[#seen + 1] = item.payload end
     assert.same({ 1, "other", 2, "other", 3 }, seen)
     assert.same({}, store:check())
+  end)
+end)
+
+describe("a store that a build without recent changes has left", function()
+  local stored = require "spec.helper.stored"
+
+  before_each(function()
+    store = helper.store()
+    q = assert(store:queue("orders", { codec = "raw" }))
+    q:push_many { "a", "b", "c" }
+    local batch = assert(q:take { limit = 2 })
+    batch[1]:done()
+    batch[2]:retry { delay = 60 }
+    assert(batch:settle())
+    assert(store:close())
+    stored.damage(store.path, "older", "state")
+  end)
+
+  local function look(at)
+    store = at
+    q = assert(store:queue("orders", { codec = "raw" }))
+    assert.same({ 1, 1 }, { q:length().ready, q:length().retrying })
+    assert.same({}, store:check())
+  end
+
+  it("is read and written like any other", function()
+    look(assert(helper.open(store.path, { clock = "manual" })))
+    assert(q:push "d")
+    store:advance(61)
+    assert.equal(3, q:length().ready)
+  end)
+
+  it("is to be opened for writing once", function()
+    local none, message, code = helper.open(store.path, { read_only = true })
+    assert.is_nil(none)
+    assert.equal("VERSION", code)
+    assert.matches("open it for writing once, as respool maintain does",
+                   message)
+    assert(helper.open(store.path)):close()
+    look(assert(helper.open(store.path, { read_only = true })))
+  end)
+
+  it("is repaired", function()
+    local to = helper.location()
+    local done = assert(respool.repair(store.path, to))
+    look(assert(helper.open(to, { clock = "manual" })))
+    assert.same({ 0, 0 }, { done.lost_items, done.damaged_pages })
+    assert.equal(0, #done.findings)
   end)
 end)

@@ -5,7 +5,7 @@
 #ifndef CREATE_H
 #define CREATE_H
 
-#include "lmdb/env/txn/txn.h"
+#include "lmdb/env/txn/table.h"
 
 #define FORMAT_VERSION 2
 

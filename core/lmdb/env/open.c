@@ -30,6 +30,7 @@ const char *db_name(enum db db) {
 }
 
 const char *tree_name(int which) {
+  if (which == TREE_RECENT) return "recent";
   return which == TREE_STATE ? "state" : tables[which];
 }
 
@@ -61,6 +62,18 @@ static int open_tree(lmdb_env *e, MDB_txn *t, int which, bool fresh) {
    in the data alone. */
 #define LOOKED (-1)
 #define UNTOLD (-2)
+
+/* Stores of older builds have no such database. */
+static int open_recent(lmdb_env *e, const txn *t) {
+  unsigned flags = t->write ? MDB_CREATE : 0;
+  int rc = mdb_dbi_open(t->mdb, tree_name(TREE_RECENT), flags,
+                        &e->trees[TREE_RECENT]);
+  if (rc != MDB_NOTFOUND || !e->read_only) return rc;
+  e->look_rc = fail(RESPOOL_VERSION, "store '%.120s' was written by an older "
+                    "build: open it for writing once, as respool maintain "
+                    "does", e->path);
+  return LOOKED;
+}
 
 /* A transaction reads the number of the last commit from LMDB's lock file. The
    first process to open the environment writes it there; if that was killed
@@ -102,9 +115,9 @@ static int use(lmdb_env *e, txn *t, int (*look)(txn *t, bool fresh)) {
     rc = e->read_only ? MDB_INVALID : MDB_NOTFOUND;
   if (!rc) rc = open_tree(e, t->mdb, DB_META, fresh);
   if (!rc) rc = look_at(e, t, fresh, look);
-  for (int i = DB_META + 1; i < TREE_COUNT && !rc; i++)
+  for (int i = DB_META + 1; i <= TREE_STATE && !rc; i++)
     rc = open_tree(e, t->mdb, i, fresh);
-  return rc;
+  return rc ? rc : open_recent(e, t);
 }
 
 static int try_databases(lmdb_env *e, bool write,

@@ -11,6 +11,7 @@
 #include "lmdb/env/create.h"
 #include "lmdb/env/open.h"
 #include "lmdb/env/replacement.h"
+#include "lmdb/env/txn/recent.h"
 #include "lmdb/migrate/convert.h"
 #include "threads/wait.h"
 
@@ -114,6 +115,7 @@ static int tell(const migration *m, const char *path) {
 
 static int commit(migration *m) {
   lmdb_env *to = m->t.env;
+  recent_fold(&m->t);
   int rc = txn_commit(&m->t);
   m->pending = 0;
   FAULT_POINT("migrating");

@@ -6,7 +6,7 @@
 #ifndef KEY_CODEC_H
 #define KEY_CODEC_H
 
-#include "lmdb/env/txn/txn.h"
+#include "lmdb/env/txn/table.h"
 
 /* Small, because a take or a dead letter makes several. */
 typedef struct key {

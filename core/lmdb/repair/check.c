@@ -40,7 +40,7 @@ typedef struct audit {
    is damaged. */
 static enum db table_of(int which, respool_bytes *k) {
   const uint8_t *b = k->data;
-  if (which != TREE_STATE) return (enum db)which;
+  if (!tree_shared(which)) return (enum db)which;
   if (!k->size || b[0] < DB_QUEUES || b[0] >= DB_COUNT) return DB_COUNT;
   *k = (respool_bytes){b + 1, k->size - 1};
   return (enum db)b[0];
@@ -48,10 +48,8 @@ static enum db table_of(int which, respool_bytes *k) {
 
 /* Does a search for the record's key find it where the cursor is? */
 static bool is_found(const cur *c, int which) {
-  respool_bytes v, k = c->key;
-  enum db db = table_of(which, &k);
-  return db == DB_COUNT ||
-         (txn_get(c->t, db, k, &v) && v.data == c->value.data);
+  respool_bytes v;
+  return txn_get_in(c->t, which, c->key, &v) && v.data == c->value.data;
 }
 
 /* Reads a tree as long as keys rise and each is found by a search: where a page

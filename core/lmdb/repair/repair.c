@@ -105,6 +105,7 @@ static void salvage_all(salvage *s) {
   free(s->owners[QUEUES].of);
   free(s->owners[DLQS].of);
   free(s->used.of);
+  overlay_free(&s->recent);
   if (!s->rc) s->rc = env_sync(s->to);
 }
 

@@ -10,6 +10,7 @@
 #include "lmdb/repair/salvage.h"
 
 #include "lmdb/env/txn/cur.h"
+#include "lmdb/env/txn/recent.h"
 #include "lmdb/repair/record_kind.h"
 
 #include "lmdb/dead/dead_letters.h"
@@ -28,10 +29,10 @@
 
 enum { NEXT_QUEUE, NEXT_DLQ, NEXT_BLOB };
 
-/* The trees in this order: the state says whose the other records are. */
-static const int copied_trees[] = {TREE_STATE, DB_SEGMENTS, DB_HISTORY,
-                                   DB_DEAD_LETTERS, DB_BLOBS};
-#define COPIED_TREES (sizeof copied_trees / sizeof *copied_trees)
+/* After the state, which says whose the other records are. */
+static const int other_trees[] = {DB_SEGMENTS, DB_HISTORY, DB_DEAD_LETTERS,
+                                  DB_BLOBS};
+#define OTHER_TREES (sizeof other_trees / sizeof *other_trees)
 
 /* The other tables are made anew. */
 static bool is_copied(enum db db) {
@@ -251,7 +252,7 @@ typedef struct errand {
    of a damaged page come in no order: a gap in a tree of several tables lasts
    until a later table is reached. */
 static void close_gap(errand *e, enum db next) {
-  if (e->tree == TREE_STATE && next == e->last) return;
+  if (tree_shared(e->tree) && next == e->last) return;
   for (int i = (int)e->last; e->gap && i <= (int)next; i++)
     e->s->hole[i] = true;
   e->gap = false;
@@ -260,7 +261,7 @@ static void close_gap(errand *e, enum db next) {
 
 /* The table that a record lies in; DB_COUNT: its key is damaged. */
 static enum db table_of(const errand *e, node *n) {
-  return e->tree == TREE_STATE ? record_table(n) : (enum db)e->tree;
+  return tree_shared(e->tree) ? record_table(n) : (enum db)e->tree;
 }
 
 /* A sound value under a damaged key goes where it belongs. A damaged segment
@@ -269,12 +270,25 @@ static void copy_damaged(errand *e, enum db db, const node *n) {
   place p;
   enum db home;
   node r;
-  if (e->tree != TREE_STATE && record_home(n, &home, &r))
+  if (!tree_shared(e->tree) && record_home(n, &home, &r))
     put(e->s, home, &r, false);
   else if (db == DB_SEGMENTS && record_place(n, &p) && n->value.size > 0)
     put(e->s, db, n, false);
   else
     lose(e->s, db, n);
+}
+
+/* Recent records are put later: until then it is not known whose they are. */
+static bool put_or_keep(errand *e, enum db db, const node *in_tree,
+                        const node *r) {
+  if (e->tree != TREE_RECENT) return put(e->s, db, r, false);
+  if (!overlay_add(&e->s->recent, in_tree->key, r->value))
+    e->s->rc = RESPOOL_NOMEM;
+  return true;
+}
+
+static bool is_gone(const errand *e, const node *n) {
+  return e->tree == TREE_RECENT && n->value.data && recent_is_gone(n->value);
 }
 
 static bool copy_record(void *arg, const node *n) {
@@ -285,11 +299,13 @@ static bool copy_record(void *arg, const node *n) {
     e->gap = true;
     return false;
   }
-  own = *n;
+  if (e->tree == TREE_STATE && overlay_has(&e->s->recent, n->key)) return true;
+  own = r = *n;
   enum db db = table_of(e, &own);
-  bool known = db < DB_COUNT, sound = known && record_read(db, &own, &r);
+  bool known = db < DB_COUNT;
+  bool sound = known && (is_gone(e, n) || record_read(db, &own, &r));
   if (sound || (known && !is_copied(db))) close_gap(e, db);
-  if (sound) return put(e->s, db, &r, false);
+  if (sound) return put_or_keep(e, db, n, &r);
   if (known && !is_copied(db)) return true;
   copy_damaged(e, db, &own);
   if (known) e->s->hole[db] = true;
@@ -312,13 +328,13 @@ static bool note_tree(void *arg, const node *n) {
 }
 
 static bool all_known(const salvage *s) {
-  for (int i = 0; i < TREE_COUNT; i++)
+  for (int i = 0; i <= TREE_STATE; i++)
     if (!s->trees[i].known) return false;
   return true;
 }
 
 /* Finds the trees, if need be those of the commit before the last. Every store
-   has all of them. */
+   has all of them, but for TREE_RECENT in those of older builds. */
 static void find_trees(salvage *s) {
   pages *p = &s->pages;
   bool whole = pages_walk(p, p->main, note_tree, s) && all_known(s);
@@ -326,6 +342,8 @@ static void find_trees(salvage *s) {
   if (p->unsure)
     salvage_say(s, "a record of the last two commits is damaged: the "
                 "last changes may be missing, settled items may be back");
+  if (whole && !s->trees[TREE_RECENT].known)
+    s->trees[TREE_RECENT] = (tree){TREE_EMPTY, 0, true};
   if (whole) return;
   for (int i = 0; i < DB_COUNT; i++) s->hole[i] = true;
   salvage_say(s, "the list of databases is damaged: searching the whole file");
@@ -335,17 +353,19 @@ static void find_trees(salvage *s) {
 }
 
 static bool says_settled(const salvage *s, int which) {
-  return which == TREE_STATE && (s->hole[DB_REMAINING] || s->hole[DB_CLAIMS]);
+  return tree_shared(which) && (s->hole[DB_REMAINING] || s->hole[DB_CLAIMS]);
 }
 
 static void copy_tree(salvage *s, int which) {
-  bool is_state = which == TREE_STATE;
-  enum db first = is_state ? DB_QUEUES : (enum db)which;
-  enum db last = is_state ? DB_COUNT - 1 : first;
+  bool shared = tree_shared(which);
+  enum db first = shared ? DB_QUEUES : (enum db)which;
+  enum db last = shared ? DB_COUNT - 1 : first;
   errand e = {s, which, first, false, false};
   if (pages_walk(&s->pages, s->trees[which], copy_record, &e)) return;
-  if (!e.gap && !e.wrong) e.last = first; /* anywhere: some were not found */
-  e.gap = e.gap || !e.wrong;
+  /* Some were not found, or what lies under recent ones is older. */
+  bool anywhere = which == TREE_RECENT || !(e.gap || e.wrong);
+  if (anywhere) e.last = first;
+  e.gap = e.gap || anywhere;
   close_gap(&e, last);
   if (s->trees[which].known && !e.wrong)
     salvage_say(s, "a page of '%s' is damaged: searching the whole file%s",
@@ -356,9 +376,28 @@ static void copy_tree(salvage *s, int which) {
                 "settled items may be back");
 }
 
+/* Puts recent records, either of queues and DLQs or the others. */
+static void put_recent(salvage *s, bool owners) {
+  for (size_t i = 0; i < s->recent.n && !s->rc; i++) {
+    overlay_record *r = &s->recent.of[i];
+    node n = {.key = r->key, .value = r->value, .room = r->value};
+    enum db db = record_table(&n);
+    bool is_owner = db == DB_QUEUES || db == DB_DLQS;
+    if (is_owner == owners && !recent_is_gone(n.value) &&
+        !put(s, db, &n, false)) {
+      lose(s, db, &n);
+      s->hole[db] = true;
+    }
+  }
+}
+
 static void copy_trees(salvage *s) {
-  for (size_t i = 0; i < COPIED_TREES && !s->rc; i++)
-    copy_tree(s, copied_trees[i]);
+  copy_tree(s, TREE_RECENT);
+  put_recent(s, true);
+  copy_tree(s, TREE_STATE);
+  put_recent(s, false);
+  for (size_t i = 0; i < OTHER_TREES && !s->rc; i++)
+    copy_tree(s, other_trees[i]);
 }
 
 /* ---- leaves that no tree leads to --------------------------------------- */
@@ -370,8 +409,8 @@ static bool find_record(const salvage *s, const node *n, enum db *db,
   *db = record_table(&own);
   if (*db < DB_COUNT && s->hole[*db] && record_read(*db, &own, out))
     return true;
-  for (size_t i = 1; i < COPIED_TREES; i++) {
-    *db = (enum db)copied_trees[i];
+  for (size_t i = 0; i < OTHER_TREES; i++) {
+    *db = (enum db)other_trees[i];
     if (s->hole[*db] && record_read(*db, n, out)) return true;
   }
   return false;

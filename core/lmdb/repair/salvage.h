@@ -10,6 +10,7 @@
 #include "base/id_set.h"
 #include "lmdb/env/pages.h"
 #include "lmdb/record/records.h"
+#include "lmdb/repair/overlay.h"
 
 #define ULL(n) ((unsigned long long)(n)) /* for %llu */
 
@@ -20,6 +21,7 @@ typedef struct salvage {
   txn *t;                /* of the new store; changes between steps */
   uint64_t pending;      /* bytes put since the last commit */
   tree trees[TREE_COUNT];
+  overlay recent;
   bool hole[DB_COUNT];   /* not all of it could be read */
   bool settled_said; /* that a record of what is settled is lost */
   bool old;              /* its format is 1 */

@@ -9,9 +9,12 @@
 
 #include "lmdb/dead/dead_letters.h"
 #include "lmdb/env/env.h"
+#include "lmdb/env/txn/recent.h"
 #include "lmdb/partition/partitions.h"
 #include "lmdb/queue/state.h"
 #include "lmdb/unit/journaled.h"
+
+#include <string.h>
 
 static void free_states(void *states) {
   queues_free(states);
@@ -33,6 +36,14 @@ static void keep(lmdb_env *e, queue *states, size_t as_of) {
   e->states_free = free_states;
 }
 
+const queue *unit_known(lmdb_env *e, const char *name, size_t *as_of) {
+  const queue *q = e->states;
+  if (e->states_txn != txn_env_newest(e)) return NULL;
+  while (q && strcmp(q->name, name)) q = q->next;
+  *as_of = e->states_txn;
+  return q;
+}
+
 int unit_begin(env *e, bool write, txn **t) {
   int rc = env_begin(e, write, t);
   if (rc || !write) return rc;
@@ -52,6 +63,7 @@ int unit_commit(txn *t) {
   txn_fail(t, journaled_store(t));
   queues_store(t);
   dlqs_store(t);
+  recent_fold(t);
   size_t number = txn_number(t);
   int rc = txn_commit(t);
   journaled_end(t, rc);

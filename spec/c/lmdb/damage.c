@@ -8,25 +8,16 @@
  *   damage STORE rekey DB N OFFSET  the same of the key
  *   damage STORE put DB KEY HEX     stores a value under a key of text
  *   damage STORE del DB N           removes the N-th entry
+ *   damage STORE older state        as a build without "recent" left it
  *   damage DIR foreign DB           another program's environment, with a
  *                                   database of its own
  *
- * Exits with 0 when that was done.
+ * Tables may also be named "state" or "recent", as they lie there. Exits with 0
+ * when that was done.
  */
-#include <lmdb.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tables.h"
 
 static unsigned char number; /* of the table, if it lies in "state" */
-
-static void must(int rc, const char *what) {
-  if (!rc) return;
-  fprintf(stderr, "%s: %s\n", what, mdb_strerror(rc));
-  exit(EXIT_FAILURE);
-}
 
 static void go_to(MDB_cursor *c, long n, MDB_val *k, MDB_val *v) {
   *k = (MDB_val){1, &number};
@@ -79,6 +70,13 @@ static void put(MDB_cursor *c, const char *key, const char *hex) {
   }
 }
 
+static void make_older(MDB_txn *t) {
+  MDB_dbi recent;
+  fold_recent(t);
+  must(mdb_dbi_open(t, "recent", 0, &recent), "recent");
+  must(mdb_drop(t, recent, 1), "drop");
+}
+
 static void del(MDB_cursor *c, long n) {
   MDB_val k, v;
   go_to(c, n, &k, &v);
@@ -111,19 +109,22 @@ int main(int argc, char **argv) {
   MDB_cursor *c;
   const char *name = argument(argv, argc, 3);
   int foreign = !strcmp(argv[2], "foreign");
+  int older = !strcmp(argv[2], "older");
   must(mdb_env_create(&e), "create");
   must(mdb_env_set_maxdbs(e, 32), "maxdbs");
   must(mdb_env_open(e, argv[1], 0, 0640), argv[1]);
   must(mdb_txn_begin(e, NULL, 0, &t), "begin");
   number = (unsigned char)table_number(name);
+  if (number) fold_recent(t);
   must(mdb_dbi_open(t, number ? "state" : name, foreign ? MDB_CREATE : 0, &db),
        name);
   must(mdb_cursor_open(t, db, &c), name);
   if (foreign)
     put(c, "theirs", "00ff");
-  else
+  else if (!older)
     run(c, argc, argv);
   mdb_cursor_close(c);
+  if (older) make_older(t);
   must(mdb_txn_commit(t), "commit");
   mdb_env_close(e);
   return EXIT_SUCCESS;

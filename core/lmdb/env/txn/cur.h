@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cursors, over the records of a table in the order of their keys.
+ * Cursors, over the records of a table in the order of their keys. In a table
+ * that shares its trees a cursor goes over both, the recent records in the
+ * place of those beneath them; see recent.h.
  */
 #ifndef CUR_H
 #define CUR_H
 
 #include "lmdb/env/txn/txn.h"
 
+/* Where the cursor of a tree is, as seen from the last record. */
+enum cur_place { CUR_LOST, CUR_ON, CUR_BEHIND, CUR_AT_END };
+
+typedef struct cur_side {
+  MDB_cursor *mdb;
+  enum cur_place place;
+  MDB_val k, v; /* there, unless it is lost or at the end */
+} cur_side;
+
 /* A move returns false when there is no record there, and leaves key
    and value as they were. Close it before the transaction ends. */
 typedef struct cur {
   txn *t;
-  MDB_cursor *mdb;
-  int table; /* its number, where several share the tree; else -1 */
+  int table; /* its number, where several share the trees; else -1 */
+  cur_side over, under; /* in TREE_RECENT, or none; in the tree */
+  uint64_t changes;     /* of the transaction, at the last move */
+  MDB_val last;         /* the key of the last record, in `room` */
+  tree_key room;
   respool_bytes key, value;
 } cur;
 

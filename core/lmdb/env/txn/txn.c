@@ -185,80 +185,37 @@ respool_bytes tree_key_of(enum db db, respool_bytes key, tree_key *room) {
   return (respool_bytes){room->b, n + 1};
 }
 
-static MDB_val key_in(enum db db, respool_bytes key, tree_key *room) {
-  return to_val(tree_key_of(db, key, room));
-}
-
-static MDB_dbi dbi_of(const txn *t, enum db db) {
-  return t->env->trees[db_tree(db)];
-}
-
-static int cursor_of(txn *t, enum db db, MDB_cursor **c) {
-  MDB_cursor **at = &t->at[db_tree(db)];
-  int rc = *at ? 0 : mdb_cursor_open(t->mdb, dbi_of(t, db), at);
+int txn_point(txn *t, int which, MDB_cursor **c) {
+  MDB_cursor **at = &t->at[which];
+  int rc = *at ? 0 : mdb_cursor_open(t->mdb, t->env->trees[which], at);
   *c = *at;
   return rc;
 }
 
-static int get(txn *t, enum db db, MDB_val *k, MDB_val *v) {
+static int get_in(txn *t, int which, MDB_val *k, MDB_val *v) {
   MDB_cursor *c;
-  if (!t->write) return mdb_get(t->mdb, dbi_of(t, db), k, v);
-  int rc = cursor_of(t, db, &c);
+  if (!t->write) return mdb_get(t->mdb, t->env->trees[which], k, v);
+  int rc = txn_point(t, which, &c);
   return rc ? rc : mdb_cursor_get(c, k, v, MDB_SET);
 }
 
-static int put(txn *t, enum db db, MDB_val *k, MDB_val *v, unsigned how) {
-  MDB_cursor *c;
-  int rc = cursor_of(t, db, &c);
-  return rc ? rc : mdb_cursor_put(c, k, v, how);
+static bool found(txn *t, int rc) {
+  if (rc != MDB_NOTFOUND) txn_check(t, rc);
+  return rc == 0;
 }
 
-bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value) {
+bool txn_get_in(txn *t, int which, respool_bytes key, respool_bytes *value) {
   if (t->rc) return false;
-  tree_key room;
-  MDB_val k = key_in(db, key, &room), v;
-  int rc = get(t, db, &k, &v);
-  if (rc != MDB_NOTFOUND) txn_check(t, rc);
-  if (rc) return false;
+  MDB_val k = to_val(key), v;
+  if (!found(t, get_in(t, which, &k, &v))) return false;
   *value = to_bytes(v);
   return true;
 }
 
-void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value) {
+void txn_del_here(txn *t, int which) {
   if (t->rc) return;
-  tree_key room;
-  MDB_val k = key_in(db, key, &room), v = to_val(value);
   t->changes++;
-  txn_check(t, put(t, db, &k, &v, 0));
-}
-
-void txn_put_null(txn *t, enum db db, respool_bytes key) {
-  txn_put(t, db, key, (respool_bytes){"\xf6", 1});
-}
-
-void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p) {
-  txn_fail(t, p->rc);
-  txn_put(t, db, key, (respool_bytes){p->data, p->len});
-}
-
-void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size) {
-  if (t->rc) return NULL;
-  tree_key room;
-  MDB_val k = key_in(db, key, &room), v = {size, NULL};
-  t->changes++;
-  txn_check(t, put(t, db, &k, &v, MDB_RESERVE));
-  return t->rc ? NULL : v.mv_data;
-}
-
-void txn_del(txn *t, enum db db, respool_bytes key) {
-  if (t->rc) return;
-  tree_key room;
-  MDB_val k = key_in(db, key, &room), v;
-  int rc = get(t, db, &k, &v);
-  if (rc == MDB_NOTFOUND) return;
-  t->changes++;
-  if (!rc) rc = mdb_cursor_del(t->at[db_tree(db)], 0);
-  txn_check(t, rc);
+  txn_check(t, mdb_cursor_del(t->at[which], 0));
 }
 
 size_t txn_entries(txn *t, int which) {

@@ -19,7 +19,7 @@
 
 /* The tables. The first have a tree of LMDB's, a named database, each; the
    small ones from DB_QUEUES on share TREE_STATE, where their keys begin with
-   their number, so that a commit writes one path for all of them. */
+   their number, and TREE_RECENT, which lies over it; see recent.h. */
 enum db {
   DB_META,         /* name -> format version, store id, counters */
   DB_SEGMENTS,     /* queue, space, priority, first id, count -> segment */
@@ -45,7 +45,7 @@ enum db {
   DB_COUNT
 };
 
-enum { TREE_STATE = DB_QUEUES, TREE_COUNT };
+enum { TREE_STATE = DB_QUEUES, TREE_RECENT, TREE_COUNT };
 
 static inline bool db_shared(enum db db) {
   return db >= DB_QUEUES;
@@ -56,6 +56,11 @@ static inline int db_tree(enum db db) {
 }
 
 #define TREE_KEY_MAX 511 /* LMDB's */
+
+/* Has a tree the records of all tables that share? */
+static inline bool tree_shared(int which) {
+  return which >= TREE_STATE;
+}
 
 /* A key as it lies in the tree of its table; `room` is for those that are
    longer there. */
@@ -136,10 +141,12 @@ typedef struct txn {
   int rc;               /* sticky */
   uint64_t changes;
   uint64_t claimed;     /* of the disk, for pages still to be written */
+  size_t small_changes; /* of the tables that share */
   MDB_cursor *at[TREE_COUNT]; /* of a write transaction: where point access
                            was last, so that its neighbours are found from
                            there; LMDB frees them with the transaction */
   struct queue *queues; /* loaded so far */
+  struct queue *last_queue; /* that was asked for by its number, or NULL */
   struct dlq *dlqs;
   notices *notices_to;  /* of the operation that runs, or NULL */
   notice *notices;      /* to be posted when it has committed */
@@ -175,22 +182,17 @@ size_t txn_number(const txn *t);
 void txn_check(txn *t, int rc);
 void txn_fail(txn *t, int rc);
 
-/* Point access. `txn_get` is false when there is none. */
-bool txn_get(txn *t, enum db db, respool_bytes key, respool_bytes *value);
-void txn_put(txn *t, enum db db, respool_bytes key, respool_bytes value);
-void txn_del(txn *t, enum db db, respool_bytes key); /* if there */
-
-/* Puts CBOR's null: the key alone is the record. */
-void txn_put_null(txn *t, enum db db, respool_bytes key);
-
-/* Puts packed bytes, or notes the packer's error. */
-void txn_put_packed(txn *t, enum db db, respool_bytes key, const packer *p);
-
-/* Room for a value of `size` bytes to be filled at once, NULL on error. */
-void *txn_reserve(txn *t, enum db db, respool_bytes key, size_t size);
-
-/* The number of entries of a tree. */
+/* A tree as it lies in the file: the number of its entries, and one by its
+   key there; false when there is none. */
 size_t txn_entries(txn *t, int which);
+bool txn_get_in(txn *t, int which, respool_bytes key, respool_bytes *value);
+
+/* A cursor of a write transaction for point access, not to be closed; 0, or
+   LMDB's error. */
+int txn_point(txn *t, int which, MDB_cursor **c);
+
+/* Deletes what point access has just found in a tree. */
+void txn_del_here(txn *t, int which);
 
 /* Is `from` before `to` in the order of a sound database? */
 bool key_rises(respool_bytes from, respool_bytes to);

@@ -23,7 +23,7 @@ enum { STATE_LOCK, FLUSH_LOCK, WRITE_LOCK, LOCKS };
 
 #define CONTROL_MAGIC 0x6a6c7072u
 #ifndef CONTROL_LAYOUT /* a spec has a build of another version */
-#define CONTROL_LAYOUT 1u
+#define CONTROL_LAYOUT 2u /* 1: without TREE_RECENT */
 #endif
 #define PAGE 4096u
 #define INDEX_SIZE 32768u /* a power of two, twice the items */
