@@ -26,6 +26,7 @@ void partition_set_due(txn *t, queue *q, partition *p, int64_t at) {
   name_key k = partition_due_key(q->id, p->due, p->name);
   if (p->due) txn_del(t, DB_PARTITION_DUE, name_key_bytes(&k));
   p->due = at;
+  if (at) time_comes(&q->parted_from, at);
   k = partition_due_key(q->id, at, p->name);
   if (at) txn_put_null(t, DB_PARTITION_DUE, name_key_bytes(&k));
   partition_changed(t, q, p);

@@ -44,6 +44,8 @@ static void put_packed(txn *t, const place *p, packer *out) {
 }
 
 static void put_due(txn *t, const place *p, int64_t at) {
+  queue *q = queue_loaded(t, p->line.queue);
+  if (q) time_comes(&q->due_from[p->line.priority], at);
   key k = due_key_of(p, at);
   txn_put_null(t, DB_DUE, key_bytes(&k));
 }
@@ -134,6 +136,14 @@ bool claim_first_due(txn *t, const queue *q, int priority, due_key *d) {
   return txn_seek(t, DB_DUE, key_bytes(&k), &found, &none) &&
          due_key_read(found, d) && d->claim.line.queue == q->id &&
          d->claim.line.priority == priority;
+}
+
+bool claim_due(txn *t, queue *q, int priority, int64_t now, due_key *d) {
+  int64_t *from = &q->due_from[priority];
+  if (*from > now) return false;
+  bool any = claim_first_due(t, q, priority, d);
+  *from = any ? d->at : INT64_MAX;
+  return any && d->at <= now;
 }
 
 /* ---- counts by state ---------------------------------------------------- */

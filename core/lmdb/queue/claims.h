@@ -38,6 +38,9 @@ bool claim_next(txn *t, const queue *q, place from, place *p, claim *c);
 /* The claim of a priority that is due first; false: it has none. */
 bool claim_first_due(txn *t, const queue *q, int priority, due_key *d);
 
+/* The same if it is due by now; looks only when one may be. */
+bool claim_due(txn *t, queue *q, int priority, int64_t now, due_key *d);
+
 /* Counts `n` items of a priority from one state to another. */
 enum count {
   COUNT_NONE, COUNT_READY, COUNT_LEASED, COUNT_SCHEDULED, COUNT_RETRYING

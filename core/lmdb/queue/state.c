@@ -58,6 +58,14 @@ queue *queue_find(txn *t, const char *name, int *rc) {
   return NULL;
 }
 
+queue *queue_loaded(txn *t, uint32_t id) {
+  queue *q = t->last_queue;
+  if (q && q->id == id) return q;
+  for (q = t->queues; q && q->id != id; q = q->next) continue;
+  t->last_queue = q;
+  return q;
+}
+
 queue *queue_make(txn *t, const char *name) {
   queue *q = queue_new(t, name);
   if (!q) return NULL;
@@ -109,6 +117,7 @@ void queues_forget(txn *t, queue *q) {
   queue **p = &t->queues;
   while (*p != q) p = &(*p)->next;
   *p = q->next;
+  t->last_queue = NULL;
   q->next = NULL;
   queues_free(q);
 }

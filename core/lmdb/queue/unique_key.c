@@ -25,7 +25,7 @@ bool key_in_use(txn *t, const queue *q, respool_bytes name, int64_t now,
          (h->until > now || find_item(t, q, h->id, &l));
 }
 
-void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h) {
+void key_assign(txn *t, queue *q, respool_bytes name, key_owner h) {
   packer p;
   name_key k = unique_key(q->id, name);
   packer_init(&p);
@@ -33,6 +33,7 @@ void key_assign(txn *t, const queue *q, respool_bytes name, key_owner h) {
   record_put(t, DB_KEYS, name_key_bytes(&k), &p);
   packer_free(&p);
   if (!h.until) return;
+  time_comes(&q->windows_from, h.until);
   k = window_key(q->id, h.until, name);
   txn_put_null(t, DB_WINDOWS, name_key_bytes(&k));
 }
@@ -65,10 +66,13 @@ uint64_t key_sweep(txn *t, queue *q, int64_t now, uint64_t limit) {
   int64_t until;
   uint64_t n = 0;
   cur c;
+  if (q->windows_from > now) return 0;
   cur_open(&c, t, DB_WINDOWS);
-  while (n < limit && cur_seek(&c, name_key_bytes(&start)) &&
-         window_key_read(c.key, &of, &until, &name) && of == q->id &&
-         until <= now) {
+  q->windows_from = INT64_MAX;
+  while (cur_seek(&c, name_key_bytes(&start)) &&
+         window_key_read(c.key, &of, &until, &name) && of == q->id) {
+    q->windows_from = until;
+    if (until > now || n == limit) break;
     name_key k = window_key(q->id, until, name);
     respool_bytes copy = {k.b + 12, k.n - 12};
     close_window(t, q, copy, until);

@@ -19,14 +19,13 @@ static int64_t weight_of(const respool_weights *w, int priority) {
   return 1;
 }
 
-static bool has_something(txn *t, const queue *q, const priority_state *l,
+static bool has_something(txn *t, queue *q, const priority_state *l,
                           int64_t now) {
   due_key d;
-  return l->ready > 0 ||
-         (claim_first_due(t, q, l->priority, &d) && d.at <= now);
+  return l->ready > 0 || claim_due(t, q, l->priority, now, &d);
 }
 
-static void find_shares(txn *t, const queue *q, int64_t now, shares *d) {
+static void find_shares(txn *t, queue *q, int64_t now, shares *d) {
   d->n = 0;
   d->sum = 0;
   for (size_t i = 0; i < q->n_priorities; i++) {

@@ -23,6 +23,12 @@ typedef struct priority_state {
   uint64_t listed; /* each item of space PARTED below it is in a claim */
 } priority_state;
 
+/* Something will be at that time: `*from`, before which nothing is, is no later,
+   if it is known. */
+static inline void time_comes(int64_t *from, int64_t at) {
+  if (*from > at) *from = at;
+}
+
 /* The unsettled items of a priority. */
 uint64_t priority_items(const priority_state *l);
 
@@ -48,6 +54,10 @@ typedef struct queue {
                        may have changed, as with all that is dirty */
   bool clock_reset; /* in this transaction: its time went back, being empty */
   int64_t ready_at;
+  /* Before these times no claim is due, nothing expires or leaves its window,
+     and no partition is due, as far as is known; 0: nobody has looked. Not
+     stored. */
+  int64_t due_from[RESPOOL_PRIORITIES], expires_from, windows_from, parted_from;
   bool touched; /* in this transaction: what the journal had is applied */
   respool_queue_stats counters; /* only those since the queue was made */
   priority_state *priorities;            /* highest first */

@@ -102,8 +102,9 @@ uint64_t count_unsettled(txn *t, const line *l, uint64_t from, uint64_t upto) {
 
 /* ---- appending ---------------------------------------------------------- */
 
-static void put_expiry(txn *t, const place *p, int64_t expires_at) {
+static void put_expiry(txn *t, queue *q, const place *p, int64_t expires_at) {
   if (!expires_at) return;
+  time_comes(&q->expires_from, expires_at);
   key k = expiry_key(p, expires_at);
   txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
 }
@@ -121,7 +122,7 @@ static void put_segment(txn *t, queue *q, const place *p,
   if (!to) return;
   memcpy(to, bytes.data, bytes.size);
   segment_seal(to, bytes.size, key_bytes(&k), at->pushed_at, at->expires_at);
-  put_expiry(t, p, at->expires_at);
+  put_expiry(t, q, p, at->expires_at);
 }
 
 /* Numbers the blobs of the large items in a segment. */

@@ -36,8 +36,8 @@ static bool wake_one(take_run *run, const due_key *d) {
 
 static void deliver_due(take_run *run, int priority) {
   due_key d;
-  while (!take_is_full(run) && claim_first_due(run->t, run->q, priority, &d) &&
-         d.at <= run->now)
+  while (!take_is_full(run) &&
+         claim_due(run->t, run->q, priority, run->now, &d))
     if (IS_PARTED(&d.claim.line)
             ? !wake_one(run, &d)
             : !deliver_due_claim(run, &d.claim, UINT64_MAX))
@@ -87,8 +87,8 @@ static void deliver_from_turns(take_run *run, int priority, uint64_t most) {
 /* Items of partitions that are due come to those. */
 static void wake_claims(take_run *run, int priority) {
   due_key d;
-  while (!run->t->rc && claim_first_due(run->t, run->q, priority, &d) &&
-         d.at <= run->now && IS_PARTED(&d.claim.line) && wake_one(run, &d))
+  while (!run->t->rc && claim_due(run->t, run->q, priority, run->now, &d) &&
+         IS_PARTED(&d.claim.line) && wake_one(run, &d))
     continue;
 }
 
@@ -105,7 +105,7 @@ static bool has_plain(const take_run *run, int priority) {
   const priority_state *l = queue_priority(run->q, priority);
   line here = {run->q->id, SPACE_READY, priority};
   due_key d;
-  return (claim_first_due(run->t, run->q, priority, &d) && d.at <= run->now) ||
+  return claim_due(run->t, run->q, priority, run->now, &d) ||
          (l && first_unsettled(run->t, &here, l->head) < UINT64_MAX);
 }
 

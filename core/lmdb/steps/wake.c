@@ -29,10 +29,19 @@ static bool first_due(txn *t, const queue *q, int64_t *at,
          partition_due_read(found, &of, at, name) && of == q->id;
 }
 
+/* The first one if it is due; looks only when one may be. */
+static bool is_due(txn *t, queue *q, int64_t now, int64_t *at,
+                   respool_bytes *name) {
+  if (q->parted_from > now) return false;
+  bool any = first_due(t, q, at, name);
+  q->parted_from = any ? *at : INT64_MAX;
+  return any && *at <= now;
+}
+
 bool wake_partitions(txn *t, queue *q, int64_t now) {
   respool_bytes name;
   int64_t at;
-  for (int left = WAKE_MAX; first_due(t, q, &at, &name) && at <= now; left--) {
+  for (int left = WAKE_MAX; is_due(t, q, now, &at, &name); left--) {
     if (!left) return true;
     name_key k = partition_due_key(q->id, at, name);
     name.data = k.b + k.n - name.size; /* others are written meanwhile */

@@ -108,16 +108,28 @@ void expiry_forget(txn *t, const queue *q) {
   }
 }
 
+/* The first entry if it has expired; looks only when one may have. */
+static bool first_expired(txn *t, queue *q, int64_t now, place *at,
+                          int64_t *expires_at) {
+  if (q->expires_from > now) return false;
+  bool any = first_entry(t, q, at, expires_at);
+  q->expires_from = any ? *expires_at : INT64_MAX;
+  return any && *expires_at <= now;
+}
+
 bool expiry_sweep(txn *t, queue *q, int64_t now, int limit) {
   place at;
   int64_t expires_at;
-  while (first_entry(t, q, &at, &expires_at) && expires_at <= now &&
+  while (first_expired(t, q, now, &at, &expires_at) &&
          !expiry_room(t, q, &at)) {
     key k = expiry_key(&at, expires_at);
     int64_t again = expire_segment(t, q, &at, now);
     txn_del(t, DB_EXPIRIES, key_bytes(&k));
     k = expiry_key(&at, again);
-    if (again) txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
+    if (again) {
+      txn_put_null(t, DB_EXPIRIES, key_bytes(&k));
+      time_comes(&q->expires_from, again);
+    }
     if (--limit == 0) return true;
   }
   return false;
