@@ -33,6 +33,7 @@ static int take_once(respool_queue *q, const respool_take_options *o,
   }
   *due = p.claim.due_in;
   rc = batch_ready(&batch, true);
+  q->busy = batch != NULL;
   if (!rc) *out = batch;
   return rc;
 }
@@ -40,12 +41,13 @@ static int take_once(respool_queue *q, const respool_take_options *o,
 /* ---- waiting ------------------------------------------------------------ */
 
 /* Takes if there is anything to take; a look costs no commit that others
-   would wait for. */
+   would wait for. After a take that brought items there are likely more. */
 static int try_take(respool_queue *q, const respool_take_options *o,
                     respool_batch **batch, int64_t *due) {
   query look = {.kind = QUERY_OUTLOOK, .name = q->name};
   *batch = NULL;
   *due = INT64_MAX;
+  if (q->busy) return take_once(q, o, batch, due);
   int rc = store_look(q->store, &look);
   if (rc) return rc;
   if (look.outlook.ready) return take_once(q, o, batch, due);

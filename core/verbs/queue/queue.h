@@ -19,6 +19,7 @@ struct respool_queue {
   respool *store;
   _Atomic int refs; /* its owner, tickets, lease renewals */
   idle_hint idle;
+  _Atomic bool busy;     /* the last take brought items */
   _Atomic int64_t bound; /* max_queue_bytes as seen last; KEEP: not yet */
   _Atomic bool parted;   /* it took an item of a partition when last asked */
   notices notices;       /* dead letters that this handle has made */
