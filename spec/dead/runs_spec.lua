@@ -74,7 +74,10 @@ describe("dead letters that died alike", function()
     assert.same(range(N, 1, 3), numbers { order = "newest" })
     assert.equal(#range(1, N, 3), q.dead:count())
     assert.is_nil(q.dead:get(3))
+    local bytes = q:stats().dead_bytes
     assert.is_nil(q.dead:remove(3))
+    assert.equal(bytes, q:stats().dead_bytes)
+    assert.same(range(1, N, 3), numbers())
     assert.equal(q.dead:count(), q.dead:groups()[1].count)
   end)
 
