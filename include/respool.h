@@ -25,6 +25,8 @@
  *   store again in the child.
  * - Threads. A store and a queue may be used by any number of threads at
  *   once; a batch, a page of items or dead letters by one thread at a time.
+ *   Where they commit much together, a thread of the library does it for them,
+ *   which ends with the last store handle of its environment.
  * - Processes. Any number may work on one store at the same time, on one
  *   machine, on a local file system (LMDB's lock file needs shared memory).
  * - Several handles on one store in one process share one environment.
