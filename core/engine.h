@@ -287,14 +287,12 @@ typedef struct unit {
   bool wrote;        /* result: it changed something */
   bool needs_flush;  /* the LMDB engine's own */
   size_t ran;        /* the same: steps that its journal did */
-  _Atomic bool done; /* from here on the committer's; see commit.h. Of a
-                        ticket's unit: it is over */
+  _Atomic bool done; /* from here on the committer's; see commit.h: it is
+                        over */
   bool leaves;
   void (*ended)(struct unit *u);
   void *owner;
-  _Atomic uint32_t wake; /* a futex of any other unit; 1 is added when it is
-                            over, 2 to have its waiter look around */
-  _Atomic uint32_t *rings[2]; /* then its waiter wakes those; or NULL */
+  int turn;          /* which futex its waiter sleeps on */
   struct unit *next;
 } unit;
 

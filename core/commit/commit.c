@@ -11,6 +11,7 @@
  */
 #include "commit/commit.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -30,6 +31,9 @@ typedef struct committer {
   unit_list kept;         /* run, but not over; see engine.h */
   bool has_leader;
   pthread_t leader;       /* the last to have been it */
+  _Atomic uint32_t words[2]; /* futexes, by turns: those who come while a group
+                                runs do not sleep beside its waiters */
+  int turn;
   pthread_cond_t changed; /* a started unit has ended */
   pthread_t thread;       /* leads where nobody waits */
   pthread_cond_t work;    /* there may be something for it to lead */
@@ -114,41 +118,23 @@ static void list_cut(unit_list *from, unit_list *to, int max) {
   for (unit *u; max-- > 0 && (u = unit_list_pop(from));) unit_list_add(to, u);
 }
 
-static bool is_over(const unit *u) {
-  return u->wake & 1;
+/* Wakes some who sleep there, and keeps those who are about to from it. */
+static void ring(committer *c, int turn, int n) {
+  c->words[turn]++;
+  futex_wake(&c->words[turn], FUTEX_PRIVATE, FUTEX_ANY, n);
 }
 
-/* It does no harm to wake nobody, when a waiter is gone with its unit. */
-static void ring(_Atomic uint32_t *const rings[2]) {
-  for (int i = 0; i < 2; i++)
-    if (rings[i]) futex_wake(rings[i], FUTEX_ANY, 1);
-}
-
-/* Each waiter is to wake two others, and the first two are left to the leader:
-   waking takes a while, and so all processors share it. */
-static void plan_rings(const unit_list *over, const unit *own,
-                       _Atomic uint32_t *first[2]) {
-  _Atomic uint32_t **rings = first;
-  unit *from = over->first;
-  int n = 0;
-  for (unit *u = over->first; u; u = u->next) {
-    if (u == own) continue;
-    if (n == 2) {
-      rings = from->rings;
-      from = from->next;
-      n = 0;
-    }
-    rings[n++] = &u->wake;
+/* The waiter of a unit, and with it the unit, may be gone as soon as it is
+   done. One system call wakes all who wait for a group: it takes a fraction of
+   what one for each of them does, in all and for the leader. */
+static void finish(committer *c, unit_list *over) {
+  bool rings[2] = {false, false};
+  for (unit *u; (u = unit_list_pop(over));) {
+    rings[u->turn] = true;
+    u->done = true;
   }
-}
-
-/* The waiter of a unit, and with it the unit, may be gone as soon as its word
-   says that it is over. */
-static void finish(unit_list *over, const unit *own) {
-  _Atomic uint32_t *first[2] = {NULL, NULL};
-  plan_rings(over, own, first);
-  for (unit *u; (u = unit_list_pop(over));) atomic_fetch_add(&u->wake, 1);
-  ring(first);
+  for (int i = 0; i < 2; i++)
+    if (rings[i]) ring(c, i, INT_MAX);
 }
 
 static bool gives_up(const committer *c, const unit *u) {
@@ -168,7 +154,7 @@ static void note_limits(committer *c, const unit_list *group) {
 /* Those that came to LOCKED because of others in their group wait again,
    before all that came later. The lock is not held while the waiters of the
    others are woken, which takes a while and makes them ask for it. */
-static void finish_all(committer *c, unit_list *ended, const unit *own) {
+static void finish_all(committer *c, unit_list *ended) {
   unit_list again, over;
   unit_list_init(&again);
   unit_list_init(&over);
@@ -183,7 +169,7 @@ static void finish_all(committer *c, unit_list *ended, const unit *own) {
   list_cut(&again, &c->waiting, INT32_MAX);
   if (!over.first) return;
   pthread_mutex_unlock(&c->lock);
-  finish(&over, own);
+  finish(c, &over);
   pthread_mutex_lock(&c->lock);
 }
 
@@ -227,6 +213,7 @@ static void lead(env *e, unit *own) {
   list_cut(&c->kept, &kept, INT32_MAX);
   unit_list_init(&ended);
   c->flush_first = false;
+  c->turn = !c->turn;
   c->leader = pthread_self();
   int64_t from = clock_mono_us();
   pthread_mutex_unlock(&c->lock);
@@ -236,7 +223,7 @@ static void lead(env *e, unit *own) {
   for (unit *u; (u = unit_list_pop(&kept));) unit_list_add(&c->kept, u);
   if (c->stopped && own) own->leaves = true;
   bool rings = ended.first != NULL;
-  finish_all(c, &ended, own);
+  finish_all(c, &ended);
   if (rings) env_ring(e);
 }
 
@@ -280,8 +267,7 @@ static void hand_over(env *e) {
     pthread_cond_signal(&c->work);
     return;
   }
-  atomic_fetch_add(&u->wake, 2);
-  futex_wake(&u->wake, FUTEX_ANY, 1);
+  ring(c, u->turn, 1);
 }
 
 /* Takes a unit that is not with the engine off the list. */
@@ -308,7 +294,7 @@ static void give_up(env *e, unit *u, const char *whom) {
     return;
   }
   unit_note(u, wait_fail(NULL, whom));
-  atomic_fetch_add(&u->wake, 1);
+  u->done = true;
 }
 
 static void name_of_other(const env *e, char whom[WHOM_MAX]) {
@@ -320,12 +306,14 @@ static void name_of_other(const env *e, char whom[WHOM_MAX]) {
 static bool follow(env *e, unit *u, int64_t from) {
   committer *c = e->commit;
   char whom[WHOM_MAX];
-  uint32_t seen = u->wake;
+  _Atomic uint32_t *word = &c->words[u->turn];
+  uint32_t seen = *word;
   pthread_mutex_unlock(&c->lock);
-  futex_wait(&u->wake, seen, FUTEX_ANY, WAIT_STEP);
-  if (is_over(u)) return true;
+  if (!u->done)
+    futex_wait(word, FUTEX_PRIVATE, seen, FUTEX_ANY, WAIT_STEP);
+  if (u->done) return true;
   pthread_mutex_lock(&c->lock);
-  if (is_over(u) || !e->waits_for || u->leaves) return false;
+  if (u->done || !e->waits_for || u->leaves) return false;
   name_of_other(e, whom);
   if (gives_up(c, u) || !wait_goes_on(clock_mono() - from, whom))
     give_up(e, u, whom);
@@ -339,7 +327,7 @@ static void lead_once(env *e, unit *u) {
   c->has_leader = true;
   lead(e, u);
   c->has_leader = false;
-  if (is_over(u) || !gives_up(c, u)) return;
+  if (u->done || !gives_up(c, u)) return;
   name_of_other(e, whom);
   give_up(e, u, whom);
 }
@@ -348,7 +336,7 @@ static void lead_once(env *e, unit *u) {
 static void lead_until(env *e, unit *u) {
   committer *c = e->commit;
   int64_t from = clock_mono();
-  while (!is_over(u)) {
+  while (!u->done) {
     if (!c->has_leader)
       lead_once(e, u);
     else if (follow(e, u, from))
@@ -362,13 +350,12 @@ int commit_unit(env *e, unit *u) {
   committer *c = e->commit;
   u->leaves = false;
   u->ended = NULL;
-  u->wake = 0;
-  u->rings[0] = u->rings[1] = NULL;
+  u->done = false;
   wait_begin();
   pthread_mutex_lock(&c->lock);
+  u->turn = c->turn;
   add_waiting(c, u);
   lead_until(e, u);
-  ring(u->rings);
   if (u->rc) failure_tell(&u->failure);
   return u->rc;
 }

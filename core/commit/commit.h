@@ -2,9 +2,8 @@
 /*
  * Group commit. A thread that needs the result of a unit and finds no leader
  * becomes the leader, hands all waiting units to the store's engine and wakes
- * two of those who wait for one that is over, each of whom wakes two others.
- * Units that nobody waits for are led by a thread that the first of them
- * starts.
+ * those who wait for one that is over. Units that nobody waits for are led by a
+ * thread that the first of them starts.
  */
 #ifndef COMMIT_H
 #define COMMIT_H

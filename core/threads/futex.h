@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleeping on a word of memory, maybe shared, until somebody wakes us.
+ * Sleeping on a word of memory until somebody wakes us: FUTEX_SHARED, of any
+ * process; FUTEX_PRIVATE, of this one alone, which costs less.
  */
 #ifndef FUTEX_H
 #define FUTEX_H
@@ -14,10 +15,12 @@
 
 #define FUTEX_ANY UINT32_MAX
 
+enum futex_scope { FUTEX_SHARED, FUTEX_PRIVATE = FUTEX_PRIVATE_FLAG };
+
 /* Until woken by one of `bits`, or `ms` have passed; at once when it is not
    `seen`. */
-static inline void futex_wait(_Atomic uint32_t *at, uint32_t seen,
-                              uint32_t bits, int64_t ms) {
+static inline void futex_wait(_Atomic uint32_t *at, enum futex_scope scope,
+                              uint32_t seen, uint32_t bits, int64_t ms) {
   struct timespec t; /* this kind of wait has a deadline */
   clock_gettime(CLOCK_MONOTONIC, &t);
   t.tv_sec += ms / 1000;
@@ -26,11 +29,13 @@ static inline void futex_wait(_Atomic uint32_t *at, uint32_t seen,
     t.tv_nsec -= 1000000000;
     t.tv_sec++;
   }
-  (void)syscall(SYS_futex, at, FUTEX_WAIT_BITSET, seen, &t, NULL, bits);
+  (void)syscall(SYS_futex, at, FUTEX_WAIT_BITSET | scope, seen, &t, NULL,
+                bits);
 }
 
-static inline void futex_wake(_Atomic uint32_t *at, uint32_t bits, int n) {
-  (void)syscall(SYS_futex, at, FUTEX_WAKE_BITSET, n, NULL, NULL, bits);
+static inline void futex_wake(_Atomic uint32_t *at, enum futex_scope scope,
+                              uint32_t bits, int n) {
+  (void)syscall(SYS_futex, at, FUTEX_WAKE_BITSET | scope, n, NULL, NULL, bits);
 }
 
 #endif

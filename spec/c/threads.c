@@ -51,11 +51,10 @@ static respool_queue *open_queue(const char *name) {
 static _Thread_local bool is_pusher;
 static atomic_int followers; /* pushers that wait for another's commit */
 
-/* Such a one sleeps on a futex of its unit, which lies on its stack. */
-static bool is_of_unit(long number, const long a[6]) {
-  uintptr_t here = (uintptr_t)&number, word = (uintptr_t)a[0];
-  return number == SYS_futex && a[1] == FUTEX_WAIT_BITSET &&
-         word - here < 65536;
+/* Such a one sleeps on the committer's futex, which is the process's own. */
+static bool is_follower(long number, const long a[6]) {
+  return number == SYS_futex &&
+         a[1] == (FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG);
 }
 
 long syscall(long number, ...) {
@@ -66,7 +65,7 @@ long syscall(long number, ...) {
   for (int i = 0; i < 6; i++) a[i] = va_arg(more, long);
   va_end(more);
   if (!real) real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-  bool follows = is_pusher && is_of_unit(number, a);
+  bool follows = is_pusher && is_follower(number, a);
   followers += follows;
   long rc = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
   followers -= follows;

@@ -68,12 +68,12 @@ static int flush(journal *j, uint64_t end, bool died) {
 void flush_wake(control *c) {
   atomic_fetch_add(&c->flush_word, 1);
   if (atomic_load(&c->flush_waiters))
-    futex_wake(&c->flush_word, FUTEX_ANY, INT_MAX);
+    futex_wake(&c->flush_word, FUTEX_SHARED, FUTEX_ANY, INT_MAX);
 }
 
 static void wait_for_flush(control *c, uint32_t seen) {
   atomic_fetch_add(&c->flush_waiters, 1);
-  futex_wait(&c->flush_word, seen, FUTEX_ANY, FLUSHER_MS);
+  futex_wait(&c->flush_word, FUTEX_SHARED, seen, FUTEX_ANY, FLUSHER_MS);
   atomic_fetch_sub(&c->flush_waiters, 1);
 }
 

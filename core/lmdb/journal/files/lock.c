@@ -83,7 +83,7 @@ static int take_byte(const journal *j, int which, waiting *p) {
     if (!byte_lock(j->cfd, F_WRLCK, FIRST_BYTE + which)) return 0;
     if (!is_held(errno)) return cannot();
     atomic_fetch_add(&c->lock_waiters[which], 1);
-    futex_wait(&c->lock_word[which], seen, FUTEX_ANY, SLICE_MS);
+    futex_wait(&c->lock_word[which], FUTEX_SHARED, seen, FUTEX_ANY, SLICE_MS);
     atomic_fetch_sub(&c->lock_waiters[which], 1);
     if (!goes_on(p, holder(j, which))) return RESPOOL_LOCKED;
   }
@@ -128,7 +128,7 @@ void lock_abandon(journal *j, int which) {
   (void)byte_lock(j->cfd, F_UNLCK, FIRST_BYTE + which);
   atomic_fetch_add(&c->lock_word[which], 1);
   if (atomic_load(&c->lock_waiters[which]))
-    futex_wake(&c->lock_word[which], FUTEX_ANY, 1);
+    futex_wake(&c->lock_word[which], FUTEX_SHARED, FUTEX_ANY, 1);
   pthread_mutex_unlock(&j->lock[which]);
 }
 
