@@ -6,12 +6,8 @@
 
 #include "lmdb/env/txn/space.h"
 
-#define CHANGES_MOST 128 /* of a transaction that go to TREE_RECENT */
-#define PAGES_MOST 4 /* leaves of TREE_RECENT that a commit leaves */
+#define CHANGES_MOST 64  /* of a transaction that go to TREE_RECENT */
 #define FOLD_MOST 1024   /* records that a commit moves */
-
-/* What a record costs at most that is moved: a path of pages, copied. */
-#define FOLD_BYTES (FOLD_MOST * 4096ul)
 
 static bool stat_recent(txn *t, MDB_stat *st) {
   if (t->rc) return false;
@@ -83,17 +79,12 @@ static void move_record(txn *t, respool_bytes key, respool_bytes value) {
     txn_del_here(t, TREE_STATE);
 }
 
-/* After many changes nearly for nothing, so that small commits find few. */
-static size_t pages_most(const txn *t) {
-  return t->small_changes > CHANGES_MOST ? 1 : PAGES_MOST;
-}
-
 void recent_fold(txn *t) {
   MDB_stat st;
   MDB_cursor *c;
   MDB_val k, v;
-  if (!t->changes || !stat_recent(t, &st) ||
-      st.ms_leaf_pages <= pages_most(t) || !may_fold(t, &st))
+  if (!t->changes || !stat_recent(t, &st) || st.ms_leaf_pages <= 1 ||
+      !may_fold(t, &st))
     return;
   int rc = txn_point(t, TREE_RECENT, &c);
   for (size_t n = 0; !rc && n < FOLD_MOST && !t->rc; n++) {

@@ -9,7 +9,7 @@
  *   a record of TREE_RECENT is in the place of that in TREE_STATE with its key;
  *   one that is GONE there stands for none;
  *   TREE_RECENT grows by a bounded number of records in a commit, and a commit
- *   that finds more than a few pages of them moves them to TREE_STATE, unless
+ *   that finds more of them than a page holds moves them to TREE_STATE, unless
  *   the file has no room.
  *
  * A transaction with many changes writes the others to TREE_STATE at once.
@@ -36,7 +36,7 @@ int recent_home(txn *t, respool_bytes key);
 /* Deletes a record, if there. */
 void recent_del(txn *t, respool_bytes key);
 
-/* Before a commit: moves them to TREE_STATE where there are many. Does nothing
+/* Before a commit: moves them to TREE_STATE if a page does not hold them. Does nothing
    in a transaction that has failed or changed nothing. */
 void recent_fold(txn *t);
 
