@@ -421,6 +421,20 @@ function M.is_default(c)
   return true
 end
 
+-- The value of a setting that was written in JSON, where names are texts: those
+-- of weights are numbers.
+---@param value any
+---@return any
+function M.from_json(value)
+  if type(value) ~= "table" then return value end
+  local all = {}
+  for name, part in pairs(value) do
+    local digits = type(name) == "string" and name:match "^%d+$"
+    all[tonumber(digits) or name] = part
+  end
+  return all
+end
+
 -- The changes that options would make to a policy as the core gives it, in the
 -- form of changes(). Raises the errors of store:queue.
 ---@param before table

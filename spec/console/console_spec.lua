@@ -214,6 +214,17 @@ describe("Acting", function()
     console = console_of.start(location, "--writable")
   end)
 
+  -- A database refuses such names, in an error that no route expected.
+  it("has nothing by names that are not UTF-8", function()
+    for _, path in ipairs { "queues/%FF/pause", "queues/%FF/items/1/run",
+                            "dead/%FF/items/1/retry", "schedules/%FF/run",
+                            "replays/%FF/cancel" } do
+      assert.same({ 404, "NOT_FOUND" }, codes(console:act("POST", path)))
+    end
+    local _, status = console:act("POST", "dead/mails/replay?to=%FF")
+    assert.is_true(status == 400 or status == 404)
+  end)
+
   it("changes settings, and removes a queue, or says what that would do",
      function()
     local told = console:act("POST", "queues/mails/policy?dry_run=true",
@@ -227,6 +238,8 @@ describe("Acting", function()
                 '{"max_attempts":null,"keep_dead":{"items":5,"bytes":null}}')
     assert.same({ math.huge, { items = 5 } },
                 { q:config().max_attempts, q:config().keep_dead })
+    console:act("POST", "queues/mails/policy", '{"weights":{"9":3,"0":1}}')
+    assert.same({ [9] = 3, [0] = 1 }, q:config().weights)
     for _, wrong in ipairs { '{"max_attempts":0}', '{"validate":1}',
                              '{"leas":1}' } do
       assert.same({ 400, "PARAMETER" },

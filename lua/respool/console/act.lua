@@ -81,6 +81,7 @@ local function planned(console, queue, body)
       .. (why or "settings by name are expected"))
   end
   given = with_limits(given)
+  for name, value in pairs(given) do given[name] = policy.from_json(value) end
   local before, message, code = queue.handle:config()
   if not before then return nil, answer.fail(message, code) end
   local stored = policy.told(before)

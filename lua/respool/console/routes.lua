@@ -17,12 +17,14 @@ local filter = require "respool.console.filter"
 local guard = require "respool.console.guard"
 local json = require "respool.support.json"
 local live = require "respool.console.live"
+local location = require "respool.support.location"
 local look = require "respool.console.look"
 local options = require "respool.support.options"
 local page = require "respool.console.page"
 local parameters = require "respool.console.parameters"
 local replays = require "respool.console.replays"
 local schedules = require "respool.console.schedules"
+local text_of = require "respool.support.text"
 local trend = require "respool.console.trend"
 local workers = require "respool.console.workers"
 
@@ -205,6 +207,24 @@ local function read(request, route)
   return { o = o, body = body }
 end
 
+local function not_found()
+  return answer.refuse(404, "NOT_FOUND", "there is nothing here")
+end
+
+-- In a database names are UTF-8: a name that is not leads to nothing there, and
+-- is no parameter.
+local function check_names(console, route, name, o)
+  if not location.is_database(console.store.path) then return nil end
+  if name and not text_of.is_utf8(name) then return not_found() end
+  for parameter, value in pairs(o) do
+    if route.takes[parameter] == parameters.name
+       and not text_of.is_utf8(value) then
+      return answer.refuse(400, "PARAMETER", ("parameter '%s' must be UTF-8, "
+        .. "as names in a database are"):format(parameter))
+    end
+  end
+end
+
 local function perform(console, request, route, name, n)
   local refusal
   if route[1] ~= "GET" then refusal = check_act(console, request, route) end
@@ -213,17 +233,13 @@ local function perform(console, request, route, name, n)
   r, refusal = read(request, route)
   if not r then return refusal end
   r.name, r.number = name, n
-  return route.fn(console, r)
+  return check_names(console, route, name, r.o) or route.fn(console, r)
 end
 
 local function refuse_method(allowed)
   local names = table.concat(allowed, ", "):gsub("GET", "GET, HEAD")
   return answer.refuse(405, "METHOD", "use " .. names, nil,
                        { Allow = names })
-end
-
-local function not_found()
-  return answer.refuse(404, "NOT_FOUND", "there is nothing here")
 end
 
 local function dispatch(console, request, segments)

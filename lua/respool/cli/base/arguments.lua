@@ -8,6 +8,7 @@ local failure_log = require "respool.cli.base.failure_log"
 local json = require "respool.support.json"
 local location = require "respool.support.location"
 local options = require "respool.support.options"
+local policy = require "respool.policy"
 local store_of = require "respool.store"
 local suggestion = require "respool.support.suggestion"
 
@@ -235,24 +236,15 @@ end
 
 local WORDS = { none = math.huge, ["true"] = true, ["false"] = false }
 
--- A table as JSON has it, with whole numbers as its names where they are such.
-local function table_of(text)
-  local value = json.decode(text)
-  if type(value) ~= "table" then return nil end
-  local all = {}
-  for name, one in pairs(value) do
-    all[type(name) == "string" and tonumber(name) or name] = one
-  end
-  return all
-end
-
 -- The value of a setting of a queue: a number, a duration, a size, a word, or
 -- JSON.
 ---@param text string
 ---@return any
 function M.setting(text)
   if WORDS[text] ~= nil then return WORDS[text] end
-  if text:find "^[{[]" then return table_of(text) or text end
+  if text:find "^[{[]" then
+    return policy.from_json(json.decode(text)) or text
+  end
   return text:find "^%d+%.?%d*$" and core.number(text) or text
 end
 

@@ -22,11 +22,11 @@ end
 
 local function plan(queue)
   local s = arguments.check(queue:stats())
-  return ("remove queue '%s' with %s, %s and its settings; %s stay"):format(
+  return ("remove queue '%s' with %s, %s and its settings; %s stay%s"):format(
     queue.name,
     output.count(s.ready + s.leased + s.scheduled + s.retrying, "item"),
     output.count(s.kept, "finished item"),
-    output.count(s.dead, "dead letter"))
+    output.count(s.dead, "dead letter"), s.dead == 1 and "s" or "")
 end
 
 function M.run(args, io)
