@@ -33,7 +33,7 @@ static int options_check(const char *path, const respool_options *o) {
   if (o->max_item_bytes > TOP_ITEM_BYTES)
     return invalid("max_item_bytes", "at most 1 GiB");
   if (o->read_only && memory)
-    return invalid("read_only", "0 for ':memory:'");
+    return invalid("read_only", "false for ':memory:'");
   if (o->timeout < 0) return invalid("timeout", "0 or more");
   if (o->max_readers > 65536) return invalid("max_readers", "at most 65536");
   return 0;

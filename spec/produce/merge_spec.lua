@@ -50,6 +50,25 @@ describe("a merging queue", function()
     assert.equal("a7 b2", stored())
   end)
 
+  -- The copy that is folded lacked it, so that concurrency and order of
+  -- partitions did not hold for a merging queue.
+  it("keeps the partition of the last push, also of what is not folded",
+     function()
+    queue { partitions = { concurrency = 1 } }
+    q:push({ k = "a", n = 1 }, { partition = "ada" })
+    q:push({ n = 5 }, { partition = "cy" })
+    q:push({ k = "a", n = 2 }, { partition = "bob" })
+    q:push { k = "b", n = 9 }
+    assert(q:flush())
+    local list = {}
+    for item in q:each() do
+      list[#list + 1] = ("%d %s"):format(item.payload.n,
+                                         tostring(item.partition))
+    end
+    table.sort(list)
+    assert.same({ "3 bob", "5 cy", "9 nil" }, list)
+  end)
+
   -- Folded items came behind all others of the buffer.
   it("keeps the order of first pushes, folded or not", function()
     queue()

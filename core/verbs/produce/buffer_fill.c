@@ -22,6 +22,7 @@ static void payload_free(const respool_payload *it) {
   bytes_free(it->key);
   bytes_free(it->codec);
   bytes_free(it->origin.queue);
+  bytes_free(it->partition);
 }
 
 static void slot_free(merge_slot *s) {
@@ -77,7 +78,8 @@ static uint64_t group_memory(const push_group *p) {
 }
 
 static uint64_t payload_memory(const respool_payload *it) {
-  return payload_weight(it) + it->codec.size + it->origin.queue.size;
+  return payload_weight(it) + it->codec.size + it->origin.queue.size +
+         it->partition.size;
 }
 
 static uint64_t slot_memory(const merge_slot *s) {
@@ -236,6 +238,7 @@ static int copy_payload(const respool_payload *from, respool_payload *to) {
   if (!rc) rc = copy_bytes(from->key, &to->key);
   if (!rc) rc = copy_bytes(from->codec, &to->codec);
   if (!rc) rc = copy_bytes(from->origin.queue, &to->origin.queue);
+  if (!rc) rc = copy_bytes(from->partition, &to->partition);
   to->origin.id = from->origin.id;
   to->origin.pushed_at = from->origin.pushed_at;
   if (rc) payload_free(to);

@@ -283,6 +283,15 @@ end
 
 -- Stores, queues and DLQs.
 
+-- Refuses what is the name of no store that others may have, too.
+---@param path string
+function M.check_store(path)
+  if path == "" then M.misuse("the name of a store cannot be empty") end
+  if path == ":memory:" then
+    M.misuse("a store in memory cannot be shared: name a directory")
+  end
+end
+
 -- Opens a store, which must be there unless `create`. It is closed when the
 -- command ends.
 ---@param io respool.cli.io
@@ -292,10 +301,7 @@ end
 function M.open(io, path, given)
   local o = { create = false, log = failure_log.new(io, {}) }
   for name, value in pairs(given or {}) do o[name] = value end
-  if path == "" then M.misuse("the name of a store cannot be empty") end
-  if path == ":memory:" then
-    M.misuse("a store in memory cannot be shared: name a directory")
-  end
+  M.check_store(path)
   local store, message, code = store_of.open(path, o)
   if not store and code == "NOT_FOUND" and not location.is_database(path) then
     M.fail(("there is no store in '%s'"):format(location.shown(path)))

@@ -182,6 +182,7 @@ local function show(io, path, found, counted, full)
 end
 
 function M.run(args, io)
+  arguments.check_store(args.store)
   local lines, counted = run_check(io, args.store, args.timeout)
   if not lines then
     if args.json then
