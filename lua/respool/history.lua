@@ -179,6 +179,7 @@ local ERRORS = 10
 -- stored, if they may be.
 local function body(run, item)
   local target, payload = run.target, item.payload
+  if run.no_partitions and item.partition then error(run.no_partitions, 0) end
   if run.o.transform then
     payload = outcome.transformed(run.o.transform, payload, item)
   elseif target.codec.name == run.queue.codec.name then
@@ -235,7 +236,7 @@ end
 local function add_copy(run, tx, c)
   return tx:push(run.target.handle, { c.bytes }, c.codec, {
     headers = c.item.header_bytes, priority = c.item.priority,
-    version = c.version,
+    version = c.version, partition = c.item.partition,
   })
 end
 
@@ -317,18 +318,21 @@ local function step(run)
 end
 
 -- Pushes copies of items as new items, to their queue or another, page by page,
--- each page in one commit; the finished items stay. It ends where the history
--- ended when it began. The counts before an error are a fourth value. With a
--- name the progress is stored with each page: a replay of that name that was
--- stopped or killed goes on from there, one that has finished goes on with the
--- items done since, and LOCKED means that another process runs it. Without a
--- name no progress is stored.
+-- each page in one commit; the finished items stay. A copy has the headers, the
+-- priority and the partition of its item, not its key. It ends where the
+-- history ended when it began. The counts before an error are a fourth value.
+-- With a name the progress is stored with each page: a replay of that name that
+-- was stopped or killed goes on from there, one that has finished goes on with
+-- the items done since, and LOCKED means that another process runs it. Without
+-- a name no progress is stored.
 ---@param given respool.history_replay_options?
 ---@return respool.history_counts?, string?, string?, respool.history_counts?
 ---@nodiscard
 function History:replay(given)
   local run = new_run(self.queue, options.read(REPLAY, given, 1))
   local message, code, more
+  run.no_partitions, message, code = push.no_partitions(run.target)
+  if run.no_partitions == nil then return nil, message, code, run.counts end
   run.progress, message, code = progress_of.begin(self.queue, run.o)
   if not run.progress then return nil, message, code, run.counts end
   local function conclude()

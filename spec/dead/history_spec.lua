@@ -291,6 +291,18 @@ describe("a replay of history", function()
     assert.is_nil(item.key)
   end)
 
+  -- Copies had no partition: neither its order nor its bounds held for them.
+  it("keeps the partition, where the target takes such items", function()
+    q:push("a", { partition = "ada" })
+    q:work(function() end, { stop_when_empty = true })
+    assert.equal(1, q.history:replay().pushed)
+    assert.equal("ada", q:peek()[1].partition)
+    local strict = assert(store:queue("strict", { ordered = true }))
+    local counts = assert(q.history:replay { to = strict })
+    assert.same({ 0, 1 }, { counts.pushed, counts.failed })
+    assert.matches("strict order has no partitions", counts.errors[1])
+  end)
+
   it("leaves out what was cancelled, unless it is wanted", function()
     local id = assert(q:push "no")
     assert(q:cancel(id))
