@@ -74,6 +74,18 @@ describe("a hold of a partition", function()
     assert.same({ "a1", "a2" }, payloads(t:take(10)))
   end)
 
+  -- A store in files listed what it had not yet cleaned up.
+  it("is not listed when it is over, without items", function()
+    t:queue { partitions = { rate = { items = 5, per = 1 } } }
+    assert(t.q:hold(60, { partition = "a" }))
+    fill("b", 1)
+    t.q:work(function() end, { limit = 1 })
+    assert.equal(2, #t.q:partitions())
+    t.store:advance(61)
+    assert.same({}, t.q:partitions())
+    assert.same({}, t.q:partitions { order = "key" })
+  end)
+
   it("may come before its items", function()
     assert(t.q:hold(60, { partition = "a" }))
     fill("a", 1)

@@ -86,6 +86,13 @@ static void rank(walk *w, const account *a) {
   w->list[i] = *a;
 }
 
+/* Whether a look passes over a partition: it is stored, until something else is
+   changed in it, but has neither items nor anything that bounds them now. */
+static bool is_over(const walk *w, const partition *p, const account *a) {
+  return !size_of(a) &&
+         (!p->flow || flow_rests(p->flow, &w->config, w->now) <= w->now);
+}
+
 static void note(walk *w, const cur *c) {
   partition p = {.name = {(const char *)c->key.data + 4, c->key.size - 4}};
   account a;
@@ -96,9 +103,10 @@ static void note(walk *w, const cur *c) {
     partition_unread(w->t, w->q, rc);
   else
     account_of(w, &p, &a);
-  if (!rc && by_size(w))
+  bool shown = !rc && !is_over(w, &p, &a);
+  if (shown && by_size(w))
     rank(w, &a);
-  else if (!rc)
+  else if (shown)
     w->list[w->n++] = a;
   arena_free(&own);
 }
