@@ -57,6 +57,13 @@ describe("respool check", function()
     assert.equal(29, run.counts.items)
   end)
 
+  it("refuses what names no store, as all commands do", function()
+    for _, name in ipairs { "", ":memory:" } do
+      assert.same({ 2, cli.run { "ls", name }.err },
+                  { check(name).status, check(name).err })
+    end
+  end)
+
   it("finds damaged segments and dead letters, and says what to do", function()
     local path = filled()
     assert.is_true(damage(path, "a payload that", "a payloaD that") > 29)
