@@ -239,8 +239,29 @@ database.describe("a store in a database", "worlds", function(db)
      function()
     local ok, message = pcall(respool.open, "postgres://u:hush@h/d?nonsense=1")
     assert.is_false(ok)
-    assert.matches("a URL that PostgreSQL does not understand", message)
+    assert.matches("a URL that PostgreSQL does not understand, as there is "
+      .. "no option 'nonsense'", message)
     assert.not_matches("hush", message)
+  end)
+
+  it("has an option that there is not, which is named unless it may be of a "
+     .. "password", function()
+    for url, named in pairs {
+      ["u@h/d?patince=3"] = "patince",
+      ["u@h/d?patience=3&sslmode=require&shcema=x&b=1"] = "shcema",
+      ["u@h/d?ssl=true&hush_hush=1"] = "hush_hush",
+      ["u:p/d?hush=1@h/d"] = false, ["u@h/d?password=a&hush=1"] = false,
+      ["u@h/d?sslpassword=a&hush=1"] = false, ["u@h/d?hush"] = false,
+      ["u@h/d?hush%20=1"] = false,
+      ["u@h/d?" .. ("hush"):rep(11) .. "=1"] = false,
+      ["u@h/d?patince=hush"] = "patince",
+    } do
+      local ok, message = pcall(respool.open, "postgres://" .. url,
+                                { log = false })
+      assert.is_false(ok)
+      assert.equal(named, message:match "no option '(.-)'" or false)
+      if named ~= "hush_hush" then assert.not_matches("hush", message) end
+    end
   end)
 
   it("checks what respool itself reads of a URL", function()
@@ -254,6 +275,7 @@ database.describe("a store in a database", "worlds", function(db)
       { "listen=db:0", "listen: no" }, { "listen=db:65536", "listen: no" },
       { "listen=%3A5432", "listen: no" }, { "listen=a%20b", "listen: no" },
       { "schema=", "schema: a name of 1 to 63 bytes" },
+      { "schema=a&schema=b", "as it has 'schema' twice" },
     } do
       assert.error_matches(function()
         respool.open("postgres://u@h/d?" .. case[1], { log = false })

@@ -5,6 +5,7 @@
  */
 #include "postgres/client/url.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "postgres/client/libpq.h"
 
 #define SCHEMA_MAX 63 /* bytes of a name, as PostgreSQL has it */
+#define KEY_MAX 40    /* bytes of a parameter's name */
 #define PATIENCE 10   /* s */
 #define PATIENCE_MAX 3600
 
@@ -125,16 +127,53 @@ static int check_address(const url *u) {
                           "in a password @ is written %%40 and / %%2F");
 }
 
+static bool is_ours(const char *key) {
+  return !strcmp(key, "schema") || !strcmp(key, "patience") ||
+         !strcmp(key, "prepare") || !strcmp(key, "listen");
+}
+
+static bool is_libpqs(const char *key) {
+  char text[KEY_MAX + 4], *message = NULL;
+  snprintf(text, sizeof text, "%s=''", key);
+  pg_option *o = pq.conninfoParse(text, &message);
+  if (message) pq.freemem(message);
+  if (o) pq.conninfoFree(o);
+  return o || !strcmp(key, "ssl"); /* of URLs alone */
+}
+
+/* The first parameter that there is not. Nothing that a raw @ or & may have cut
+   off a password is taken for one. */
+static bool find_unknown(const char *text, char key[KEY_MAX + 1]) {
+  const char *p = strchr(text, '?');
+  if (!p || strchr(p, '@')) return false;
+  while (*p) {
+    size_t n = strspn(++p, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    if (!n || n > KEY_MAX || p[n] != '=') return false;
+    memcpy(key, p, n);
+    key[n] = '\0';
+    if (!is_libpqs(key)) return true;
+    if (strstr(key, "password")) return false;
+    p += strcspn(p, "&");
+  }
+  return false;
+}
+
+static int misread(const char *text) {
+  char key[KEY_MAX + 1], what[KEY_MAX + 32] = "";
+  if (find_unknown(text, key))
+    snprintf(what, sizeof what, is_ours(key) ? ", as it has '%s' twice"
+             : ", as there is no option '%s'", key);
+  return fail(RESPOOL_INVALID, "a URL that PostgreSQL does not understand%s: "
+              "postgres://user@host/database?option=value, where an option is "
+              "schema, patience, prepare, listen or one of libpq's", what);
+}
+
 /* libpq's message may quote the URL with its password: it is not shown. */
 static int read_options(url *u, const char *text) {
   char *message = NULL;
   pg_option *o = pq.conninfoParse(text, &message);
   if (message) pq.freemem(message);
-  if (!o)
-    return fail(RESPOOL_INVALID, "a URL that PostgreSQL does not "
-                "understand: postgres://user@host/database?option=value, where "
-                "an option is schema, patience, prepare, listen or one of "
-                "libpq's");
+  if (!o) return misread(text);
   int rc = add_all(u, o);
   pq.conninfoFree(o);
   return rc ? rc : check_address(u);
