@@ -227,6 +227,37 @@ static void a_killed_connection_is_replaced(void) {
   kit_close(&other);
 }
 
+static PGconn *(*start)(const char *const *keys, const char *const *to,
+                        int expand);
+static int absent; /* so many attempts to connect fail yet */
+
+static PGconn *start_late(const char *const *keys, const char *const *to,
+                          int expand) {
+  static const char *const host[] = {"host", NULL};
+  static const char *const nowhere[] = {"/-", NULL};
+  return absent-- > 0 ? start(host, nowhere, 0) : start(keys, to, expand);
+}
+
+/* The server could not be asked what it has, and is there when the push is to
+   be sent: that was sent unasked. */
+static void who_comes_up_late_is_asked_before_it_is_sent_anything(void) {
+  kit_queue q = queue_of(NULL);
+  kit other;
+  kit_open(&other, location, schema, false);
+  other.wall = store.wall;
+  HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
+  other.s.ids.end += 1 << 30; /* ids that this server has not given out */
+  connection_close(&other.s.at);
+  start = pq.connectStartParams;
+  pq.connectStartParams = start_late;
+  absent = 1;
+  HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == RESPOOL_CORRUPT);
+  HOLDS(absent < 0);
+  pq.connectStartParams = start;
+  HOLDS(stat_of(q.id, PUSHED) == 1);
+  kit_close(&other);
+}
+
 static void a_child_process_is_refused(void) {
   fflush(stdout);
   pid_t pid = fork();
@@ -251,6 +282,7 @@ int main(int n, char **v) {
   numbers_of_calls_only_rise();
   a_commit_that_no_standby_has_is_unknown();
   a_killed_connection_is_replaced();
+  who_comes_up_late_is_asked_before_it_is_sent_anything();
   a_child_process_is_refused();
   return verbs_close();
 }
