@@ -10,7 +10,7 @@ local respool = require "respool"
 
 -- How a verb's first table is touched.
 local TOUCHES = {
-  push = "INSERT ON run", push_many = "INSERT OR UPDATE ON tally",
+  push = "INSERT ON run", push_many = "INSERT OR UPDATE ON call",
   take = "UPDATE ON run", done = "DELETE ON run", retry = "UPDATE ON run",
   dead = "INSERT ON dead", replay = "DELETE ON dead",
 }

@@ -70,7 +70,7 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     LEFT JOIN (SELECT queue, sum(live) AS live FROM run GROUP BY queue) r
       ON r.queue = u.id
     LEFT JOIN (SELECT queue, sum(pushed - done - died - expired - removed)
-      AS live FROM tally GROUP BY queue) y ON y.queue = u.id
+      AS live FROM counted GROUP BY queue) y ON y.queue = u.id
     WHERE coalesce(r.live, 0) <> coalesce(y.live, 0)
   UNION ALL
   SELECT format('queue ''%s'': %s bytes, its counters say %s', u.name,
@@ -78,8 +78,8 @@ CREATE FUNCTION v1_check() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     FROM queue u
     LEFT JOIN (SELECT queue, sum(octet_length(bytes)) AS bytes FROM run
       GROUP BY queue) r ON r.queue = u.id
-    LEFT JOIN (SELECT queue, sum(bytes) AS bytes FROM tally GROUP BY queue) y
-      ON y.queue = u.id
+    LEFT JOIN (SELECT queue, sum(bytes) AS bytes FROM counted
+      GROUP BY queue) y ON y.queue = u.id
     WHERE coalesce(r.bytes, 0) <> coalesce(y.bytes, 0)
   UNION ALL
   SELECT format('queue ''%s'': %s items and %s bytes of history, its counters '

@@ -62,8 +62,9 @@ CREATE FUNCTION no_partitions(name text) RETURNS void LANGUAGE sql AS
 -- asks by giving the row that number itself, void: this waits for a transaction
 -- that is under way; if the unit did not happen it never will, as no number but
 -- a higher one is noted from then on.
-CREATE FUNCTION note(call uuid, step int2, answer int8[]) RETURNS void
-LANGUAGE plpgsql AS $$
+-- A new row is for the counters of the queue `q`.
+CREATE FUNCTION note(call uuid, step int2, answer int8[], q int4 DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   IF step < 0 THEN
@@ -74,7 +75,8 @@ BEGIN
   UPDATE call c SET no = step, answer = note.answer, at = now()
     WHERE c.id = note.call AND c.no < step;
   IF NOT FOUND THEN
-    INSERT INTO call (id, no, answer) VALUES (note.call, step, note.answer);
+    INSERT INTO call (id, no, queue, answer)
+      VALUES (note.call, step, q, note.answer);
   END IF;
 END $$;
 

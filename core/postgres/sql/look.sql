@@ -208,17 +208,19 @@ LANGUAGE sql STABLE AS $$
   WITH t AS MATERIALIZED (SELECT now_ms(wall) AS now),
   p AS (SELECT u.* FROM queue u WHERE u.id = q),
   y AS (
-    SELECT sum(y.bytes)::int8 AS bytes, sum(y.pushed)::int8 AS pushed,
-      sum(y.done)::int8 AS done, sum(y.died)::int8 AS died,
-      sum(y.expired)::int8 AS expired, sum(y.removed)::int8 AS removed,
-      sum(y.dropped)::int8 AS dropped, sum(y.delivered)::int8 AS delivered,
+    SELECT sum(y.dropped)::int8 AS dropped, sum(y.delivered)::int8 AS delivered,
       sum(y.retried)::int8 AS retried, sum(y.released)::int8 AS released,
       sum(y.snoozed)::int8 AS snoozed, sum(y.crashed)::int8 AS crashed,
       sum(y.lease_lost)::int8 AS lease_lost, sum(y.damaged)::int8 AS damaged,
       sum(y.kept)::int8 AS kept, sum(y.kept_bytes)::int8 AS kept_bytes,
-      sum(y.pushed_bytes)::int8 AS pushed_bytes,
       sum(y.delivered_bytes)::int8 AS delivered_bytes
     FROM tally y WHERE y.queue = q),
+  c AS (
+    SELECT sum(c.bytes)::int8 AS bytes, sum(c.pushed)::int8 AS pushed,
+      sum(c.pushed_bytes)::int8 AS pushed_bytes, sum(c.done)::int8 AS done,
+      sum(c.died)::int8 AS died, sum(c.expired)::int8 AS expired,
+      sum(c.removed)::int8 AS removed
+    FROM counted c WHERE c.queue = q),
   used AS (
     SELECT coalesce(sum(x.live), 0) AS all_of,
       coalesce(sum(x.live) FILTER (WHERE x.due > t.now AND x.state = 1), 0)
@@ -245,17 +247,17 @@ LANGUAGE sql STABLE AS $$
         WHERE z.queue = q AND z.what = g.what GROUP BY e.i) v) AS counts
     FROM generate_series(0, 3) AS g(what))
   SELECT t.now, p.paused, p.version,
-    (coalesce(y.pushed - y.done - y.died - y.expired - y.removed, 0)
+    (coalesce(c.pushed - c.done - c.died - c.expired - c.removed, 0)
       - used.leased - used.scheduled - used.retrying)::int8,
     used.leased::int8, used.scheduled::int8, used.retrying::int8,
     coalesce(b.count, 0), coalesce(b.bytes, 0), coalesce(b.dropped, 0),
-    coalesce(y.bytes, 0), least(old.oldest, used.since), used.next_due,
-    coalesce(y.pushed, 0), coalesce(y.done, 0), coalesce(y.died, 0),
-    coalesce(y.expired, 0), coalesce(y.removed, 0), coalesce(y.dropped, 0),
+    coalesce(c.bytes, 0), least(old.oldest, used.since), used.next_due,
+    coalesce(c.pushed, 0), coalesce(c.done, 0), coalesce(c.died, 0),
+    coalesce(c.expired, 0), coalesce(c.removed, 0), coalesce(y.dropped, 0),
     coalesce(y.delivered, 0), coalesce(y.retried, 0),
     coalesce(y.released, 0), coalesce(y.snoozed, 0), coalesce(y.crashed, 0),
     coalesce(y.lease_lost, 0), coalesce(y.damaged, 0), coalesce(y.kept, 0),
-    coalesce(y.kept_bytes, 0), coalesce(y.pushed_bytes, 0),
+    coalesce(y.kept_bytes, 0), coalesce(c.pushed_bytes, 0),
     coalesce(y.delivered_bytes, 0),
     (SELECT counts FROM s WHERE what = 0),
     (SELECT counts FROM s WHERE what = 1),
@@ -265,7 +267,7 @@ LANGUAGE sql STABLE AS $$
       WHERE x.queue = q AND x.partition IS NOT NULL) ELSE 0 END +
     (SELECT count(*) FROM flow f WHERE f.queue = q AND f.partition <> ''
       AND flow_matters(f, t.now) AND NOT has_partition(q, f.partition))
-  FROM t, y, used, old, p LEFT JOIN dlq b ON b.name = p.dlq $$;
+  FROM t, y, c, used, old, p LEFT JOIN dlq b ON b.name = p.dlq $$;
 
 -- Finished items from a moment on, as runs: the one that ends the page may
 -- hold more than were asked for, and each holds one.

@@ -88,9 +88,23 @@ BEGIN
   PERFORM fold(q);
 END $$;
 
--- Moves the counters of slots from 64 on, which clients leave behind, to slot
--- -1; and what is in no priority any more is forgotten.
+-- Moves counters that clients leave behind to slot -1: those of rows of calls
+-- that were not used for a minute, and of slots from 64 on.
 CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
+  WITH old AS (
+    SELECT c.id, c.bytes, c.pushed, c.pushed_bytes, c.done FROM call c
+      WHERE c.queue = q AND c.at < now() - interval '1 minute'
+      FOR NO KEY UPDATE SKIP LOCKED),
+  emptied AS (
+    UPDATE call c SET queue = NULL, bytes = 0, pushed = 0, pushed_bytes = 0,
+        done = 0 FROM old o WHERE c.id = o.id)
+  INSERT INTO tally AS y (queue, slot, bytes, pushed, pushed_bytes, done)
+    SELECT q, -1, sum(o.bytes), sum(o.pushed), sum(o.pushed_bytes),
+      sum(o.done) FROM old o HAVING count(*) > 0
+    ON CONFLICT (queue, slot) DO UPDATE SET
+      bytes = y.bytes + excluded.bytes, pushed = y.pushed + excluded.pushed,
+      pushed_bytes = y.pushed_bytes + excluded.pushed_bytes,
+      done = y.done + excluded.done;
   WITH gone AS (
     DELETE FROM tally y USING (
       SELECT z.slot FROM tally z WHERE z.queue = q AND z.slot >= 64
@@ -120,16 +134,17 @@ CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
       pushed_bytes = y.pushed_bytes + excluded.pushed_bytes,
       delivered_bytes = y.delivered_bytes + excluded.delivered_bytes $$;
 
--- Calls of more than a day ago, by this server's clock. They are looked for by
--- their ids, in which clients have put the time by their own clocks: where one
--- was behind its calls are not old yet, where one was ahead they stay longer.
+-- Calls of more than a day ago, by this server's clock, whose counters have been
+-- moved. They are looked for by their ids, in which clients have put the time
+-- by their own clocks: where one was behind its calls are not old yet, where
+-- one was ahead they stay longer.
 CREATE FUNCTION v1_forget_calls(page int4) RETURNS int8 LANGUAGE sql AS $$
   WITH gone AS (
     DELETE FROM call WHERE id IN (
       SELECT c.id FROM call c
       WHERE c.id < (lpad(to_hex(now_ms(NULL) - 86400000), 12, '0') ||
                     repeat('0', 20))::uuid
-        AND c.at < now() - interval '1 day'
+        AND c.at < now() - interval '1 day' AND c.queue IS NULL
       ORDER BY c.id LIMIT page)
     RETURNING 1)
   SELECT count(*) FROM gone $$;

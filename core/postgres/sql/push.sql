@@ -9,7 +9,7 @@ CREATE FUNCTION load_of(q int4, OUT items int8, OUT bytes int8)
 LANGUAGE sql AS $$
   SELECT coalesce(sum(y.pushed - y.done - y.died - y.expired - y.removed),
                   0)::int8,
-    coalesce(sum(y.bytes), 0)::int8 FROM tally y WHERE y.queue = q $$;
+    coalesce(sum(y.bytes), 0)::int8 FROM counted y WHERE y.queue = q $$;
 
 -- Runs that have expired and are not leased, or not any more; locked, `most`
 -- at most.
@@ -226,8 +226,8 @@ RETURNS void LANGUAGE sql AS $$
                          ORDER BY e DESC)
     WHERE u.id = q $$;
 
--- The push of what is not plain. What has no result is assigned to `done`, as
--- that costs PL/pgSQL a tenth of PERFORM.
+-- The push of what is not plain, or of several runs. What has no result is
+-- assigned to `done`, as that costs PL/pgSQL a tenth of PERFORM.
 CREATE FUNCTION push_special(p queue, slot_no int4, now int8,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, key bytea, on_conflict int2, dedup int8,
@@ -284,6 +284,9 @@ END $$;
 -- under this token; else `first` is 0. Answers the first id, or that of the
 -- item that holds the key and `held`; when it is; and, if `ask`, whether a
 -- consumer waits.
+--
+-- A plain push of one run is the most frequent of all. What it costs are its
+-- statements and expressions, whatever they do: so it has few.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, reason int2, body_bytes int8,
@@ -295,38 +298,54 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
   p queue; d record; done text; told text; is_lost boolean;
+  plain boolean; counted boolean; noted boolean := false;
 BEGIN
   done := share_queue(q);
-  SELECT u.* INTO p FROM queue u WHERE u.id = q;
-  IF NOT FOUND THEN done := no_queue(q); END IF;
-  now := now_ms(wall);
-  first := firsts[1];
-  IF owner IS NOT NULL THEN
-    told := current_setting('respool.lost', true);
-    IF told LIKE owner_token || ' %' THEN
-      is_lost := owner = ANY (split_part(told, ' ', 2)::int8[]);
-    ELSE
-      PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
-        AND x.state = 1 FOR UPDATE;
-      is_lost := NOT FOUND;
-    END IF;
-    IF is_lost THEN
-      first := 0;
-      held := false;
-      IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;
-      RETURN;
-    END IF;
-  END IF;
-  IF delay = 0 AND attempts = 0 AND NOT p.ordered AND key IS NULL AND
-     parts IS NULL AND
-     priority = ANY (p.priorities) AND memo IS NULL AND coalesce(due_at, ttl,
-       p.ttl, p.max_items, p.max_bytes) IS NULL THEN
+  SELECT now_ms(wall), NOT u.ordered AND priority = ANY (u.priorities)
+      AND coalesce(u.ttl, u.max_items, u.max_bytes, due_at, ttl, owner)
+        IS NULL
+      AND coalesce(key, memo) IS NULL AND parts IS NULL
+      AND delay = 0 AND attempts = 0 AND reason <= 0
+      AND cardinality(firsts) = 1 AND call IS NOT NULL
+    INTO now, plain FROM queue u WHERE u.id = q;
+  IF plain THEN
+    WITH made AS (
+      INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
+          priority, fresh, state, bytes)
+        VALUES (firsts[1], now, 0, now, version, q, items, items, priority, 1,
+          0, bodies[1]))
+    UPDATE call c SET no = step, at = now(), answer = ARRAY[firsts[1], 0],
+        bytes = c.bytes + CASE WHEN c.queue = q THEN size ELSE 0 END,
+        pushed = c.pushed + CASE WHEN c.queue = q THEN items ELSE 0 END,
+        pushed_bytes = c.pushed_bytes +
+          CASE WHEN c.queue = q THEN body_bytes ELSE 0 END
+      WHERE c.id = call AND c.no < step
+      RETURNING firsts[1], false, c.queue = q, CASE WHEN ask THEN EXISTS (
+        SELECT FROM bell b WHERE b.queue = q AND b.until > now) END
+      INTO first, held, counted, ring;
+    IF counted THEN RETURN; END IF;
+    noted := FOUND;
+    first := firsts[1];
     held := false;
-    INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
-        priority, fresh, state, bytes)
-      SELECT x.f, now, 0, now, version, q, x.c, x.c, priority, 1, 0, x.b
-      FROM unnest(firsts, ns, bodies) AS x(f, c, b);
   ELSE
+    IF now IS NULL THEN done := no_queue(q); END IF;
+    IF owner IS NOT NULL THEN
+      told := current_setting('respool.lost', true);
+      IF told LIKE owner_token || ' %' THEN
+        is_lost := owner = ANY (split_part(told, ' ', 2)::int8[]);
+      ELSE
+        PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
+          AND x.state = 1 FOR UPDATE;
+        is_lost := NOT FOUND;
+      END IF;
+      IF is_lost THEN
+        first := 0;
+        held := false;
+        IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;
+        RETURN;
+      END IF;
+    END IF;
+    SELECT u.* INTO p FROM queue u WHERE u.id = q;
     d := push_special(p, slot_no, now, priority, delay, due_at, ttl, version,
       attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, parts,
       items, size);
@@ -346,13 +365,8 @@ BEGIN
         array_fill(0::int8, ARRAY[reason]) || 1::int8);
     END IF;
   END IF;
-  IF call IS NOT NULL THEN
-    UPDATE call c SET no = step, at = now(),
-        answer = ARRAY[first, held::int4::int8]
-      WHERE c.id = call AND c.no < step;
-    IF NOT FOUND THEN
-      done := note(call, step, ARRAY[first, held::int4::int8]);
-    END IF;
+  IF call IS NOT NULL AND NOT noted THEN
+    done := note(call, step, ARRAY[first, held::int4::int8], q);
   END IF;
   IF ask THEN
     ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > now);

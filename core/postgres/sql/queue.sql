@@ -136,6 +136,8 @@ BEGIN
   DELETE FROM result r WHERE r.queue = q;
   DELETE FROM held h WHERE h.queue = q;
   DELETE FROM tally y WHERE y.queue = q;
+  UPDATE call c SET queue = NULL, bytes = 0, pushed = 0, pushed_bytes = 0,
+      done = 0 WHERE c.queue = q;
   DELETE FROM series s WHERE s.queue = q;
   DELETE FROM bell b WHERE b.queue IN (q, -q);
   DELETE FROM flow f WHERE f.queue = q;

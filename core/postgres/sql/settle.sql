@@ -141,7 +141,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   items int8; size int8; keys bytea[]; went int8[]; done text; d record;
-  fewer boolean; woken boolean;
+  fewer boolean; woken boolean; counted boolean;
 BEGIN
   done := share_queue(q);
   IF cardinality(firsts) = 1 AND NOT keep THEN -- the most frequent of all
@@ -157,36 +157,40 @@ BEGIN
     items := d.items; size := d.size; went := d.went; keys := d.keys;
     fewer := d.fewer;
   END IF;
-  IF fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
   lost := '{}';
-  IF cardinality(firsts) > coalesce(cardinality(went), 0) THEN
+  IF fewer OR tell OR keys IS NOT NULL OR
+     cardinality(firsts) > coalesce(cardinality(went), 0) THEN
+    IF fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
     lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(went));
-    IF strict THEN
+    IF strict AND lost <> '{}' THEN
       done := refuse('RS005', 'the lease is no longer held',
                      array_to_string(lost, ' '));
     END IF;
-  END IF;
-  IF tell THEN done := tell_lost(tok, lost); END IF;
-  IF keys IS NOT NULL THEN
-    done := release_keys(q, now_ms(wall), keys, went);
-  END IF;
-  IF items IS NOT NULL THEN
-    LOOP
-      UPDATE tally y SET done = y.done + items, bytes = y.bytes - size
-        WHERE y.queue = q AND y.slot = slot_no;
-      EXIT WHEN FOUND;
-      done := tally_make(q, slot_no);
-    END LOOP;
+    IF tell THEN done := tell_lost(tok, lost); END IF;
+    IF keys IS NOT NULL THEN
+      done := release_keys(q, now_ms(wall), keys, went);
+    END IF;
   END IF;
   IF v1_done.call IS NOT NULL THEN
     UPDATE call c SET no = v1_done.step, at = now(),
-        answer = cardinality(lost)::int8 || lost
-      WHERE c.id = v1_done.call AND c.no < v1_done.step;
+        answer = cardinality(lost)::int8 || lost,
+        done = c.done + CASE WHEN c.queue = q THEN coalesce(items, 0)
+                        ELSE 0 END,
+        bytes = c.bytes - CASE WHEN c.queue = q THEN coalesce(size, 0)
+                          ELSE 0 END
+      WHERE c.id = v1_done.call AND c.no < v1_done.step
+      RETURNING c.queue = q INTO counted;
     IF NOT FOUND THEN
       done := note(v1_done.call, v1_done.step,
-                   cardinality(lost)::int8 || lost);
+                   cardinality(lost)::int8 || lost, q);
     END IF;
   END IF;
+  WHILE items > 0 AND counted IS NOT TRUE LOOP
+    UPDATE tally y SET done = y.done + items, bytes = y.bytes - size
+      WHERE y.queue = q AND y.slot = slot_no;
+    EXIT WHEN FOUND;
+    done := tally_make(q, slot_no);
+  END LOOP;
 END $$;
 
 -- Any outcomes. An entry of the r_ arrays for each run of the batch:
@@ -343,7 +347,7 @@ BEGIN
         snoozed = y.snoozed + excluded.snoozed,
         damaged = y.damaged + excluded.damaged;
   IF call IS NOT NULL THEN
-    PERFORM note(call, step, cardinality(lost)::int8 || lost || numbers);
+    PERFORM note(call, step, cardinality(lost)::int8 || lost || numbers, q);
   END IF;
 END $$;
 

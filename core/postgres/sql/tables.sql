@@ -13,7 +13,7 @@
 -- replaces that clock where a store's clock is moved by hand; NULL: it is not.
 --
 -- Order of locks, the same in every function: a queue's own (see share_queue),
--- queue, flow (by partition), run (by first), held, dlq (by id), tally. Takes
+-- queue, flow (by partition), run (by first), held, dlq (by id), call, tally. Takes
 -- skip what is locked of flows and runs.
 
 CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
@@ -184,9 +184,9 @@ CREATE INDEX run_line_seq ON run (key_of(queue, priority, partition), seq,
 CREATE INDEX run_partition ON run (key_of(queue, -1, partition), state, due)
   WHERE partition IS NOT NULL;
 
--- All counters of a queue, each of them the sum over the slots. A client uses
--- a slot of its own, and another after some hundred updates, so that no row
--- has a long chain of dead versions.
+-- All counters of a queue, each of them the sum over the slots; of some there
+-- is more in `call`. A client uses a slot of its own, and another after some
+-- hundred updates, so that no row has a long chain of dead versions.
 CREATE TABLE tally (
   queue int4 NOT NULL,
   slot int4 NOT NULL,
@@ -291,14 +291,27 @@ CREATE TABLE entry (kind int2, name text, revision int8 NOT NULL,
   bytes bytea NOT NULL, PRIMARY KEY (kind, name));
 
 -- The last of up to some hundred calls of a session, see note. Ids begin with
--- the time of the client.
+-- the time of the client. A push or a settle updates this row whatever happens,
+-- so the counters of one queue are in it too, as in a slot of `tally`.
 CREATE TABLE call (
   id uuid PRIMARY KEY,
   no int2 NOT NULL, -- of that call
+  queue int4,       -- whose counters these are; NULL: they are all 0
   answer int8[],    -- NULL: it has not happened, and cannot any more
-  at timestamptz NOT NULL DEFAULT now()
+  at timestamptz NOT NULL DEFAULT now(),
+  bytes int8 NOT NULL DEFAULT 0,
+  pushed int8 NOT NULL DEFAULT 0,
+  pushed_bytes int8 NOT NULL DEFAULT 0,
+  done int8 NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_threshold = 20000);
+CREATE INDEX call_queue ON call (queue);
+-- What a queue's items and bytes are counted by, wherever that is.
+CREATE VIEW counted AS
+  SELECT queue, bytes, pushed, pushed_bytes, done, died, expired, removed
+    FROM tally UNION ALL
+  SELECT queue, bytes, pushed, pushed_bytes, done, 0, 0, 0
+    FROM call WHERE queue IS NOT NULL;
 
 -- Consumers that wait: pushes answer whether to ring.
 CREATE UNLOGGED TABLE bell (queue int4 PRIMARY KEY, until int8 NOT NULL)

@@ -404,48 +404,48 @@ END $$;
 -- too, to be buried by a settle under the token.
 --
 -- Where the first run there is has as many items as are wanted, as with items
--- pushed and taken one by one, few steps do: PL/pgSQL prepares each expression
--- anew in each transaction. The one row of its answer is the head as well.
+-- pushed and taken one by one, one statement does. Its row is the head as well.
 CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
   lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
   tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; r record; h v1_taken;
+  p queue; t int8; policy int4; lease int8; pr int2; plain boolean;
 BEGIN
+  SELECT now_ms(wall), u.version, coalesce(lease_ms, u.lease), u.priorities[1],
+      NOT (u.paused OR u.ordered OR u.expires OR u.flows OR u.parted)
+      AND coalesce(u.held_until, 0) <= now_ms(wall) AND u.weights IS NULL
+      AND cardinality(u.priorities) = 1 AND room IS NULL
+    INTO t, policy, lease, pr, plain FROM queue u WHERE u.id = q;
+  IF plain THEN
+    RETURN QUERY
+      UPDATE run x SET fresh = 0, due = after(t, lease), epoch = tok,
+          state = 1, deliveries = x.deliveries + 1
+        FROM (
+          SELECT * FROM (
+            SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
+              WHERE r.queue = q AND r.priority = pr AND r.fresh = 0
+                AND r.due >= coalesce(mark_due, 0) AND r.due <= t
+              ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) due
+          UNION ALL SELECT * FROM (
+            SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
+              WHERE r.queue = q AND r.priority = pr AND r.fresh = 1
+                AND r.due >= coalesce(mark_fresh, 0) AND r.due <= t
+              ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) fresh
+          LIMIT 1) f
+        WHERE x.ctid = f.tid AND f.live = want AND f.state <> 1
+          AND f.crashes = 0
+        RETURNING 1::int2, 1, tok, t, NULL::int8,
+          CASE WHEN f.state = 2 THEN f.due END,
+          CASE WHEN f.state = 0 THEN f.due END, policy, NULL::int8[], x.first,
+          x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
+          x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
+          x.version, x.lapses, x.history, x.memo, x.bytes;
+    IF FOUND THEN RETURN; END IF;
+  END IF;
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
-  t := now_ms(wall);
-  IF p.paused OR p.ordered OR p.expires OR p.flows OR p.parted OR
-     p.weights IS NOT NULL OR p.held_until > t OR
-     cardinality(p.priorities) <> 1 OR room IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-      lease_ms, mark_due, mark_fresh, credit, tok);
-    RETURN;
-  END IF;
-  SELECT x.ctid AS tid, x.due, x.live, x.state, x.crashes INTO r FROM run x
-    WHERE x.queue = q AND x.priority = p.priorities[1] AND x.fresh = 0
-      AND x.due >= coalesce(mark_due, 0) AND x.due <= t
-    ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    SELECT x.ctid AS tid, x.due, x.live, x.state, x.crashes INTO r FROM run x
-      WHERE x.queue = q AND x.priority = p.priorities[1] AND x.fresh = 1
-        AND x.due >= coalesce(mark_fresh, 0) AND x.due <= t
-      ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
-  END IF;
-  IF r.live IS DISTINCT FROM want OR r.state = 1 OR r.crashes > 0 THEN
-    RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-      lease_ms, mark_due, mark_fresh, credit, tok);
-    RETURN;
-  END IF;
-  UPDATE run x SET fresh = 0, due = after(t, coalesce(lease_ms, p.lease)),
-      epoch = tok, state = 1, deliveries = x.deliveries + 1
-    WHERE x.ctid = r.tid
-    RETURNING 1::int2, 1, tok, t, NULL, CASE WHEN r.state = 2 THEN r.due END,
-      CASE WHEN r.state = 0 THEN r.due END, p.version, NULL, x.first,
-      x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
-      x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
-      x.lapses, x.history, x.memo, x.bytes INTO h;
-  RETURN NEXT h;
+  RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
+    lease_ms, mark_due, mark_fresh, credit, tok);
 END $$;

@@ -148,10 +148,10 @@ static int bury_one(kit *k, int queue) {
 }
 
 static const verb verbs[] = {
-  {"push", nothing, push_one, "tally", "pushed", 1, 1},
+  {"push", nothing, push_one, "counted", "pushed", 1, 1},
   {"take", push_two, take_held, "run", "deliveries", 2, 23},
-  {"done", take_one, done_one, "tally", "done", 1, 7},
-  {"dead", take_one, bury_one, "tally", "died", 1, 31},
+  {"done", take_one, done_one, "counted", "done", 1, 7},
+  {"dead", take_one, bury_one, "counted", "died", 1, 31},
 };
 
 static int64_t count(kit *direct, const verb *v) {

@@ -290,14 +290,14 @@ static void drain(worker *w) {
 /* What the server ended by itself was not noted: dropped for room, replaced
    by key, expired where such are dropped. */
 static void compare(kit *k) {
-  HOLDS(number(k, "SELECT sum(pushed)::int8 FROM tally") ==
+  HOLDS(number(k, "SELECT sum(pushed)::int8 FROM counted") ==
         (int64_t)n_pushed);
   int64_t ended = number(k, "SELECT sum(done + died + expired + removed)"
-                            "::int8 FROM tally");
+                            "::int8 FROM counted");
   HOLDS(ended == (int64_t)n_pushed && ended >= (int64_t)n_ended);
   int64_t dead = number(k, "SELECT count(*) FROM dead");
-  HOLDS(dead >= number(k, "SELECT sum(died)::int8 FROM tally"));
-  HOLDS(dead <= number(k, "SELECT sum(died + expired)::int8 FROM tally"));
+  HOLDS(dead >= number(k, "SELECT sum(died)::int8 FROM counted"));
+  HOLDS(dead <= number(k, "SELECT sum(died + expired)::int8 FROM counted"));
 }
 
 static void note_leases(kit *k) {
