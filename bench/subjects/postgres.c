@@ -169,16 +169,12 @@ static size_t runs_take(hand *h, int64_t *looked) {
   return h->b.n;
 }
 
-static void put_done(hand *h, values *v, call *c) {
+static enum statement put_done(hand *h, values *v, call *c) {
   put_int4(v, queue.id);
   put_int4(v, session_slot(&h->k.s));
   put_null(v);
   call_put(c, v, true);
-  put_int8(v, (int64_t)h->b.head.token);
-  put_bool(v, false);
-  put_bool(v, false);
-  put_bool(v, false);
-  kit_put_runs(v, &h->b);
+  return kit_put_done(&h->k, v, &h->b);
 }
 
 static void put_take(hand *h, values *v) {
@@ -195,13 +191,13 @@ static void put_take(hand *h, values *v) {
 /* What is held is done, and the next batch taken, in one unit. */
 static size_t next_batch(hand *h) {
   values v[2];
-  request r[2] = {{.statement = STATEMENT_DONE, .values = &v[0]},
+  request r[2] = {{.values = &v[0]},
                   {.statement = STATEMENT_TAKE, .values = &v[1]}};
   call c = {.requests = r, .n = 2, .changes = true};
   size_t was = h->b.n;
   values_init(&v[0]);
   values_init(&v[1]);
-  put_done(h, &v[0], &c);
+  r[0].statement = put_done(h, &v[0], &c);
   put_take(h, &v[1]);
   if (call_run(&h->k.s, &c)) die("unit", respool_error_text());
   broken += value_count(r[0].result, 0, 0) > 0;

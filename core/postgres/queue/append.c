@@ -316,11 +316,33 @@ static respool_bytes key_of(const appending *a) {
                                            : a->of[0]->key;
 }
 
-static void plan_push(plan *p, appending *a) {
+/* One run of which no more is said than of most. */
+static bool is_plain(const append_req *r, const runs *made) {
+  return made->n == 1 && !made->parted && !r->delay && !r->at &&
+         r->ttl == RESPOOL_KEEP && !r->attempts && !r->memo.size &&
+         r->reason <= 0 && !r->key.size && !r->owner;
+}
+
+static void put_plain(plan *p, appending *a, const runs *made) {
+  const append_req *r = a->of[0];
+  values *v = plan_add(p, STATEMENT_PUSH_RUN, &a->push);
+  void *body = plan_alloc(p, made->bytes.len);
+  if (body) memcpy(body, made->bytes.data, made->bytes.len);
+  plan_put_queue(p, v, a->queue.id);
+  plan_put_wall(p, v);
+  plan_put_call(p, v);
+  put_int2(v, r->priority);
+  put_int8(v, (int64_t)r->builder->version);
+  put_int8(v, (int64_t)body_bytes(a));
+  put_bool(v, p->now == SERVER_TIME);
+  put_int8(v, (int64_t)a->first);
+  put_int4(v, (int64_t)a->fit);
+  put_bytes(v, (respool_bytes){body, made->bytes.len});
+}
+
+static void put_push(plan *p, appending *a, const runs *made) {
   const append_req *r = a->of[0];
   values *v = plan_add(p, STATEMENT_PUSH, &a->push);
-  runs made;
-  make_runs(a, &made);
   plan_put_queue(p, v, a->queue.id);
   plan_put_wall(p, v);
   plan_put_call(p, v);
@@ -340,8 +362,17 @@ static void plan_push(plan *p, appending *a) {
   put_or_null(v, r->owner ? a->owner_token : 0);
   put_bool(v, p->now == SERVER_TIME);
   put_int8(v, (int64_t)a->fit);
-  put_int8(v, (int64_t)made.bytes.len);
-  put_runs(v, &made);
+  put_int8(v, (int64_t)made->bytes.len);
+  put_runs(v, made);
+}
+
+static void plan_push(plan *p, appending *a) {
+  runs made;
+  make_runs(a, &made);
+  if (is_plain(a->of[0], &made))
+    put_plain(p, a, &made);
+  else
+    put_push(p, a, &made);
   if (made.bytes.rc || made.table.rc || made.names.rc) p->rc = RESPOOL_NOMEM;
   free_runs(&made);
 }
@@ -379,13 +410,13 @@ static void note_first(appending *a, uint64_t first, bool held) {
 
 static void end_push(plan *p, appending *a) {
   const PGresult *r = plan_answer(p, a->push);
-  uint64_t first = (uint64_t)(r ? value_int(r, 0, 0) : plan_noted(p));
-  bool held = r ? value_bool(r, 0, 1) : plan_noted(p);
+  uint64_t first = (uint64_t)(r ? value_element(r, 0, 0, 0) : plan_noted(p));
+  bool held = r ? value_element(r, 0, 0, 1) : plan_noted(p);
   note_first(a, first, held);
   if (held || !first) append_undo(p, a);
   if (!r) return;
-  if (value_bool(r, 0, 2)) bells_ring(p->e->bells, a->queue.id);
-  if (p->now == SERVER_TIME) pg_note_time(p->e, value_int(r, 0, 3));
+  if (value_element(r, 0, 0, 2)) bells_ring(p->e->bells, a->queue.id);
+  if (p->now == SERVER_TIME) pg_note_time(p->e, value_element(r, 0, 0, 3));
 }
 
 static void end_dead(plan *p, appending *a) {

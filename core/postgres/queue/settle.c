@@ -225,6 +225,23 @@ static void move_run(plan *p, settling *w, batch_claim *h) {
 
 /* ---- planning ----------------------------------------------------------- */
 
+/* The one run that there is. */
+static void plan_done_run(plan *p, settling *w) {
+  const settle_req *r = w->r;
+  values *v = plan_add(p, STATEMENT_DONE_RUN, &w->request);
+  plan_put_queue(p, v, w->fates.queue.id);
+  plan_put_wall(p, v);
+  plan_put_call(p, v);
+  put_int8(v, (int64_t)w->fates.token);
+  put_bool(v, r->strict);
+  put_int8(v, (int64_t)w->firsts[0]);
+  for (size_t i = 0; i < r->batch->n_claims; i++) {
+    const batch_claim *h = &r->batch->claims[i];
+    if (!h->over && count_marked(r, h))
+      put_int4(v, (int64_t)count_live(r, h));
+  }
+}
+
 static void plan_done(plan *p, settling *w, bool tell) {
   values *v = plan_add(p, STATEMENT_DONE, &w->request);
   plan_put_queue(p, v, w->fates.queue.id);
@@ -317,7 +334,9 @@ int settle_plan(plan *p, settling *w, const char *name, settle_req *r,
   }
   if (!w->n_firsts) return 0;
   flow_note_plan(p, &q, r);
-  if (w->plain) {
+  if (w->plain && w->n_firsts == 1 && !tell && q.config.keep_done <= 0) {
+    plan_done_run(p, w);
+  } else if (w->plain) {
     plan_done(p, w, tell);
   } else {
     fates_plan(p, &w->fates);

@@ -226,9 +226,9 @@ RETURNS void LANGUAGE sql AS $$
                          ORDER BY e DESC)
     WHERE u.id = q $$;
 
--- The push of what is not plain, or of several runs. What has no result is
--- assigned to `done`, as that costs PL/pgSQL a tenth of PERFORM.
-CREATE FUNCTION push_special(p queue, slot_no int4, now int8,
+-- What has no result is assigned to `done`, as that costs PL/pgSQL a tenth of
+-- PERFORM.
+CREATE FUNCTION push_runs(p queue, slot_no int4, now int8,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, key bytea, on_conflict int2, dedup int8,
   firsts int8[], ns int4[], bodies bytea[], parts bytea[], items int8,
@@ -276,101 +276,120 @@ BEGIN
   END IF;
 END $$;
 
+-- Adds a push to the counters of a queue.
+CREATE FUNCTION tally_push(q int4, slot_no int4, items int8, size int8,
+                           body_bytes int8) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  LOOP
+    UPDATE tally y SET pushed = y.pushed + items, bytes = y.bytes + size,
+        pushed_bytes = y.pushed_bytes + tally_push.body_bytes
+      WHERE y.queue = q AND y.slot = slot_no;
+    EXIT WHEN FOUND;
+    PERFORM tally_make(q, slot_no);
+  END LOOP;
+END $$;
+
 -- Pushes runs of `items` items and `size` bytes together, all or nothing.
 -- `ttl` NULL: the queue's; below zero: none. `due_at` NULL: `delay` from now.
 -- With a key there is one item. `parts`: partitions of the runs; NULL: of none.
 -- `owner`: pushed only if a settle before it in the transaction has not found
 -- the lease of this run lost, or without such a settle if it is still leased
--- under this token; else `first` is 0. Answers the first id, or that of the
--- item that holds the key and `held`; when it is; and, if `ask`, whether a
--- consumer waits.
---
--- A plain push of one run is the most frequent of all. What it costs are its
--- statements and expressions, whatever they do: so it has few.
+-- under this token; else the id is 0. Answers the first id, or that of the
+-- item that holds the key and then 1; if `ask`, whether a consumer waits; and
+-- when it is.
 CREATE FUNCTION v1_push(q int4, slot_no int4, wall int8, call uuid, step int2,
   priority int2, delay int8, due_at int8, ttl int8, version int8,
   attempts int4, memo bytea, reason int2, body_bytes int8,
   key bytea, on_conflict int2, dedup int8, owner int8, owner_token int8,
   ask boolean, items int8, size int8,
-  firsts int8[], ns int4[], bodies bytea[], parts bytea[],
-  OUT first int8, OUT held boolean, OUT ring boolean, OUT now int8)
+  firsts int8[], ns int4[], bodies bytea[], parts bytea[], OUT reply int8[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
   p queue; d record; done text; told text; is_lost boolean;
-  plain boolean; counted boolean; noted boolean := false;
+  now int8; ring boolean := false;
 BEGIN
   done := share_queue(q);
-  SELECT now_ms(wall), NOT u.ordered AND priority = ANY (u.priorities)
-      AND coalesce(u.ttl, u.max_items, u.max_bytes, due_at, ttl, owner)
-        IS NULL
-      AND coalesce(key, memo) IS NULL AND parts IS NULL
-      AND delay = 0 AND attempts = 0 AND reason <= 0
-      AND cardinality(firsts) = 1 AND call IS NOT NULL
-    INTO now, plain FROM queue u WHERE u.id = q;
-  IF plain THEN
-    WITH made AS (
-      INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
-          priority, fresh, state, bytes)
-        VALUES (firsts[1], now, 0, now, version, q, items, items, priority, 1,
-          0, bodies[1]))
-    UPDATE call c SET no = step, at = now(), answer = ARRAY[firsts[1], 0],
-        bytes = c.bytes + CASE WHEN c.queue = q THEN size ELSE 0 END,
-        pushed = c.pushed + CASE WHEN c.queue = q THEN items ELSE 0 END,
-        pushed_bytes = c.pushed_bytes +
-          CASE WHEN c.queue = q THEN body_bytes ELSE 0 END
-      WHERE c.id = call AND c.no < step
-      RETURNING firsts[1], false, c.queue = q, CASE WHEN ask THEN EXISTS (
-        SELECT FROM bell b WHERE b.queue = q AND b.until > now) END
-      INTO first, held, counted, ring;
-    IF counted THEN RETURN; END IF;
-    noted := FOUND;
-    first := firsts[1];
-    held := false;
-  ELSE
-    IF now IS NULL THEN done := no_queue(q); END IF;
-    IF owner IS NOT NULL THEN
-      told := current_setting('respool.lost', true);
-      IF told LIKE owner_token || ' %' THEN
-        is_lost := owner = ANY (split_part(told, ' ', 2)::int8[]);
-      ELSE
-        PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
-          AND x.state = 1 FOR UPDATE;
-        is_lost := NOT FOUND;
-      END IF;
-      IF is_lost THEN
-        first := 0;
-        held := false;
-        IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;
-        RETURN;
-      END IF;
+  SELECT u.* INTO p FROM queue u WHERE u.id = q;
+  IF NOT FOUND THEN done := no_queue(q); END IF;
+  now := now_ms(wall);
+  IF owner IS NOT NULL THEN
+    told := current_setting('respool.lost', true);
+    IF told LIKE owner_token || ' %' THEN
+      is_lost := owner = ANY (split_part(told, ' ', 2)::int8[]);
+    ELSE
+      PERFORM FROM run x WHERE x.first = owner AND x.epoch = owner_token
+        AND x.state = 1 FOR UPDATE;
+      is_lost := NOT FOUND;
     END IF;
-    SELECT u.* INTO p FROM queue u WHERE u.id = q;
-    d := push_special(p, slot_no, now, priority, delay, due_at, ttl, version,
-      attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, parts,
-      items, size);
-    first := d.first;
-    held := d.held;
+    IF is_lost THEN
+      reply := ARRAY[0, 0, 0, now];
+      IF call IS NOT NULL THEN done := note(call, step, '{0,0}'); END IF;
+      RETURN;
+    END IF;
   END IF;
-  IF NOT held THEN
-    LOOP
-      UPDATE tally y SET pushed = y.pushed + items, bytes = y.bytes + size,
-          pushed_bytes = y.pushed_bytes + body_bytes
-        WHERE y.queue = q AND y.slot = slot_no;
-      EXIT WHEN FOUND;
-      done := tally_make(q, slot_no);
-    END LOOP;
+  d := push_runs(p, slot_no, now, priority, delay, due_at, ttl, version,
+    attempts, memo, key, on_conflict, dedup, firsts, ns, bodies, parts,
+    items, size);
+  IF NOT d.held THEN
+    done := tally_push(q, slot_no, items, size, body_bytes);
     IF reason > 0 THEN
       done := series_add(q, 0::int2, slot_no,
         array_fill(0::int8, ARRAY[reason]) || 1::int8);
     END IF;
   END IF;
-  IF call IS NOT NULL AND NOT noted THEN
-    done := note(call, step, ARRAY[first, held::int4::int8], q);
+  IF call IS NOT NULL THEN
+    done := note(call, step, ARRAY[d.first, d.held::int4], q);
   END IF;
   IF ask THEN
     ring := EXISTS (SELECT FROM bell b WHERE b.queue = q AND b.until > now);
   END IF;
+  reply := ARRAY[d.first, d.held::int4, ring::int4, now];
+END $$;
+
+-- A push of one run of which nothing more is said, the most frequent of all.
+-- What such a call costs are its parameters, its expressions and its
+-- statements, whatever they do: so it has few, and no array.
+CREATE FUNCTION v1_push_run(q int4, slot_no int4, wall int8, call uuid,
+  step int2, priority int2, version int8, body_bytes int8, ask boolean,
+  first int8, items int4, body bytea, OUT reply int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  now int8; plain boolean; counted boolean; done text;
+BEGIN
+  done := share_queue(q);
+  SELECT now_ms(wall), NOT u.ordered AND priority = ANY (u.priorities)
+      AND coalesce(u.ttl, u.max_items, u.max_bytes) IS NULL
+    INTO now, plain FROM queue u WHERE u.id = q;
+  IF plain THEN
+    WITH made AS (
+      INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
+          priority, fresh, state, bytes)
+        VALUES (first, now, 0, now, version, q, items, items, priority, 1, 0,
+          body))
+    UPDATE call c SET no = step, at = now(), answer = ARRAY[first, 0],
+        bytes = c.bytes + CASE WHEN c.queue = q THEN octet_length(body)
+                          ELSE 0 END,
+        pushed = c.pushed + CASE WHEN c.queue = q THEN items ELSE 0 END,
+        pushed_bytes = c.pushed_bytes +
+          CASE WHEN c.queue = q THEN body_bytes ELSE 0 END
+      WHERE c.id = call AND c.no < step
+      RETURNING c.queue = q, ARRAY[first, 0, (ask AND EXISTS (
+        SELECT FROM bell b WHERE b.queue = q AND b.until > now))::int4, now]
+      INTO counted, reply;
+    IF counted THEN RETURN; END IF;
+    IF NOT FOUND THEN
+      done := note(call, step, ARRAY[first, 0], q);
+      reply := ARRAY[first, 0, (ask AND EXISTS (
+        SELECT FROM bell b WHERE b.queue = q AND b.until > now))::int4, now];
+    END IF;
+    done := tally_push(q, slot_no, items, octet_length(body), body_bytes);
+    RETURN;
+  END IF;
+  reply := v1_push(q, slot_no, wall, call, step, priority, 0, NULL, NULL,
+    version, 0, NULL, 0::int2, body_bytes, NULL, 0::int2, 0, NULL, NULL, ask,
+    items, octet_length(body), ARRAY[first], ARRAY[items], ARRAY[body], NULL);
 END $$;
 
 -- What is pushed and buried at once, as a full queue has no room for it or as

@@ -12,7 +12,8 @@ BEGIN
     CONTINUE WHEN f.name NOT LIKE 'v1\_%';
     EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, '
                    'pg_temp', f.of, current_schema());
-    IF f.name IN ('v1_push', 'v1_take', 'v1_done', 'v1_settle', 'v1_results',
+    IF f.name IN ('v1_push', 'v1_push_run', 'v1_take', 'v1_done',
+                  'v1_done_run', 'v1_settle', 'v1_results',
                   'v1_awaited', 'v1_extend', 'v1_expire', 'v1_remove',
                   'v1_run_now', 'v1_kill', 'v1_move', 'v1_edit', 'v1_cancel',
                   'v1_purge', 'v1_flow_note') THEN
@@ -44,13 +45,13 @@ BEGIN
       WHERE p.pronamespace = quote_ident(s)::regnamespace
         AND p.proname LIKE 'v1\_%' AND p.proname <> 'v1_grant' LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
-    IF f.name IN ('v1_push', 'v1_push_dead', 'v1_ids', 'v1_seen', 'v1_resolve',
-        'v1_ring', 'v1_channel', 'v1_meta', 'v1_queue',
-        'v1_stat', 'v1_names', 'v1_undo', 'v1_store') THEN
+    IF f.name IN ('v1_push', 'v1_push_run', 'v1_push_dead', 'v1_ids',
+        'v1_seen', 'v1_resolve', 'v1_ring', 'v1_channel', 'v1_meta',
+        'v1_queue', 'v1_stat', 'v1_names', 'v1_undo', 'v1_store') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', f.of,
                      s || '_push', s || '_work');
-    ELSIF f.name IN ('v1_take', 'v1_tokens', 'v1_done', 'v1_settle',
-        'v1_extend', 'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
+    ELSIF f.name IN ('v1_take', 'v1_tokens', 'v1_done', 'v1_done_run',
+        'v1_settle', 'v1_extend', 'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
         'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls',
         'v1_browse', 'v1_leases', 'v1_held', 'v1_live',
         'v1_results', 'v1_result', 'v1_awaited',

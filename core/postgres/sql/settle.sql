@@ -131,6 +131,18 @@ BEGIN
       ON f.first = g.first;
 END $$;
 
+-- Adds a settle as done to the counters of a queue.
+CREATE FUNCTION tally_done(q int4, slot_no int4, items int8, size int8)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  LOOP
+    UPDATE tally y SET done = y.done + items, bytes = y.bytes - size
+      WHERE y.queue = q AND y.slot = slot_no;
+    EXIT WHEN FOUND;
+    PERFORM tally_make(q, slot_no);
+  END LOOP;
+END $$;
+
 -- Whole runs that are done; answers which are lost. `lives`: items that each
 -- has, unless some were cancelled. `keep`: as history. `tell`: to pushes that
 -- follow.
@@ -140,57 +152,62 @@ CREATE FUNCTION v1_done(q int4, slot_no int4, wall int8, call uuid, step int2,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  items int8; size int8; keys bytea[]; went int8[]; done text; d record;
-  fewer boolean; woken boolean; counted boolean;
+  d record; done text;
 BEGIN
   done := share_queue(q);
-  IF cardinality(firsts) = 1 AND NOT keep THEN -- the most frequent of all
-    DELETE FROM run x WHERE x.first = firsts[1] AND x.epoch = tok
-      AND x.state = 1
-      RETURNING x.live, octet_length(x.bytes), ARRAY[x.first],
-        CASE WHEN x.key IS NOT NULL THEN ARRAY[x.key] END,
-        x.live <> lives[1], CASE WHEN x.partition IS NOT NULL
-          THEN wake_line(x.queue, x.priority, x.partition) END
-      INTO items, size, went, keys, fewer, woken;
-  ELSE
-    d := end_runs(q, slot_no, wall, tok, keep, firsts, lives);
-    items := d.items; size := d.size; went := d.went; keys := d.keys;
-    fewer := d.fewer;
-  END IF;
+  d := end_runs(q, slot_no, wall, tok, keep, firsts, lives);
+  IF d.fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
   lost := '{}';
-  IF fewer OR tell OR keys IS NOT NULL OR
-     cardinality(firsts) > coalesce(cardinality(went), 0) THEN
-    IF fewer THEN done := refuse('RS035', 'items were cancelled'); END IF;
-    lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(went));
-    IF strict AND lost <> '{}' THEN
+  IF cardinality(firsts) > coalesce(cardinality(d.went), 0) THEN
+    lost := array(SELECT unnest(firsts) EXCEPT SELECT unnest(d.went));
+    IF strict THEN
       done := refuse('RS005', 'the lease is no longer held',
                      array_to_string(lost, ' '));
     END IF;
-    IF tell THEN done := tell_lost(tok, lost); END IF;
-    IF keys IS NOT NULL THEN
-      done := release_keys(q, now_ms(wall), keys, went);
-    END IF;
+  END IF;
+  IF tell THEN done := tell_lost(tok, lost); END IF;
+  IF d.keys IS NOT NULL THEN
+    done := release_keys(q, now_ms(wall), d.keys, d.went);
+  END IF;
+  IF d.items > 0 THEN
+    done := tally_done(q, slot_no, d.items, d.size);
   END IF;
   IF v1_done.call IS NOT NULL THEN
-    UPDATE call c SET no = v1_done.step, at = now(),
-        answer = cardinality(lost)::int8 || lost,
-        done = c.done + CASE WHEN c.queue = q THEN coalesce(items, 0)
-                        ELSE 0 END,
-        bytes = c.bytes - CASE WHEN c.queue = q THEN coalesce(size, 0)
-                          ELSE 0 END
-      WHERE c.id = v1_done.call AND c.no < v1_done.step
-      RETURNING c.queue = q INTO counted;
-    IF NOT FOUND THEN
-      done := note(v1_done.call, v1_done.step,
-                   cardinality(lost)::int8 || lost, q);
-    END IF;
+    done := note(v1_done.call, v1_done.step,
+                 cardinality(lost)::int8 || lost, q);
   END IF;
-  WHILE items > 0 AND counted IS NOT TRUE LOOP
-    UPDATE tally y SET done = y.done + items, bytes = y.bytes - size
-      WHERE y.queue = q AND y.slot = slot_no;
-    EXIT WHEN FOUND;
-    done := tally_make(q, slot_no);
-  END LOOP;
+END $$;
+
+-- One whole run that is done, the most frequent of all: few steps, as in
+-- v1_push_run.
+CREATE FUNCTION v1_done_run(q int4, slot_no int4, wall int8, call uuid,
+  step int2, tok int8, strict boolean, first int8, items int4,
+  OUT lost int8[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+  size int8; counted boolean; done text;
+BEGIN
+  done := share_queue(q);
+  DELETE FROM run x WHERE x.first = first AND x.epoch = tok AND x.state = 1
+    AND x.live = items AND x.key IS NULL AND x.partition IS NULL
+    RETURNING octet_length(x.bytes) INTO size;
+  IF size IS NULL THEN
+    lost := v1_done(q, slot_no, wall, call, step, tok, false, strict, false,
+                    ARRAY[first], ARRAY[items]);
+    RETURN;
+  END IF;
+  UPDATE call c SET no = step, at = now(), answer = '{0}',
+      bytes = c.bytes - CASE WHEN c.queue = q THEN size ELSE 0 END,
+      done = c.done + CASE WHEN c.queue = q THEN items ELSE 0 END
+    WHERE c.id = call AND c.no < step
+    RETURNING c.queue = q, '{}'::int8[] INTO counted, lost;
+  IF counted THEN RETURN; END IF;
+  IF NOT FOUND THEN
+    lost := '{}';
+    done := note(call, step, '{0}', q);
+  END IF;
+  done := tally_done(q, slot_no, items, size);
 END $$;
 
 -- Any outcomes. An entry of the r_ arrays for each run of the batch:

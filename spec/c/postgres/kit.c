@@ -173,19 +173,58 @@ static void put_runs(values *v, const pack *p) {
   array_end(v);
 }
 
+static void put_push_run(const pack *p, values *v, size_t n, size_t body) {
+  put_int2(v, 0);
+  put_int8(v, 7);
+  put_int8(v, (int64_t)(n * body));
+  put_bool(v, false);
+  put_int8(v, (int64_t)p->first[0]);
+  put_int4(v, (int64_t)n);
+  put_bytes(v, p->bytes[0]);
+}
+
+static void put_push(const pack *p, values *v, size_t n, size_t body,
+                     const kit_push *o) {
+  put_int2(v, o->priority);
+  put_int8(v, o->delay);
+  put_null(v);
+  put_unless_0(v, o->ttl);
+  put_int8(v, 7);
+  put_int4(v, o->attempts);
+  put_null(v);
+  put_int2(v, 0);
+  put_int8(v, (int64_t)(n * body));
+  put_text(v, o->key);
+  put_int2(v, o->on_conflict);
+  put_int8(v, o->dedup);
+  put_unless_0(v, (int64_t)o->owner);
+  put_unless_0(v, (int64_t)o->token);
+  put_bool(v, false);
+  put_int8(v, (int64_t)n);
+  put_int8(v, size_of(p));
+  put_runs(v, p);
+  put_null(v);
+}
+
+static bool is_plain(const pack *p, const kit_push *o) {
+  return p->count == 1 && !o->no_call && !o->priority && !o->delay &&
+         !o->ttl && !o->attempts && !o->key && !o->owner;
+}
+
 int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
                    uint64_t *first) {
   static const kit_push plain;
   pack *p = malloc(sizeof *p);
   values v;
   request r;
-  call c = {.n = 1};
+  call c = {.n = 1, .requests = &r};
   uint64_t id;
   if (!o) o = &plain;
   c.changes = !o->no_call;
   p->count = 0;
   if (session_ids(&k->s, n, &id)) kit_die("ids");
   pack_items(p, id, n, o);
+  bool one = is_plain(p, o);
   values_init(&v);
   put_int4(&v, queue);
   put_int4(&v, session_slot(&k->s));
@@ -196,32 +235,17 @@ int kit_push_items(kit *k, int queue, size_t n, const kit_push *o,
   } else {
     call_put(&c, &v, true);
   }
-  put_int2(&v, o->priority);
-  put_int8(&v, o->delay);
-  put_null(&v);
-  put_unless_0(&v, o->ttl);
-  put_int8(&v, 7);
-  put_int4(&v, o->attempts);
-  put_null(&v);
-  put_int2(&v, 0);
-  put_int8(&v, (int64_t)(n * (o->body ? o->body : 8)));
-  put_text(&v, o->key);
-  put_int2(&v, o->on_conflict);
-  put_int8(&v, o->dedup);
-  put_unless_0(&v, (int64_t)o->owner);
-  put_unless_0(&v, (int64_t)o->token);
-  put_bool(&v, false);
-  put_int8(&v, (int64_t)n);
-  put_int8(&v, size_of(p));
-  put_runs(&v, p);
-  put_null(&v);
-  r = (request){.statement = STATEMENT_PUSH, .values = &v};
-  c.requests = &r;
+  if (one)
+    put_push_run(p, &v, n, o->body ? o->body : 8);
+  else
+    put_push(p, &v, n, o->body ? o->body : 8, o);
+  r = (request){.statement = one ? STATEMENT_PUSH_RUN : STATEMENT_PUSH,
+                .values = &v};
   int rc = call_run(&k->s, &c);
   kit_why = c.why;
   if (!rc && first)
     *first = c.resolved ? (uint64_t)c.answer[0]
-                        : (uint64_t)value_int(r.result, 0, 0);
+                        : (uint64_t)value_element(r.result, 0, 0, 0);
   for (size_t i = 0; i < p->count; i++) free((void *)p->bytes[i].data);
   call_clear(&c);
   values_free(&v);

@@ -92,7 +92,11 @@ void kit_batch_free(kit_batch *b);
 /* Of a batch: the runs, and how many items each has. */
 void kit_put_runs(values *v, const kit_batch *b);
 
-/* All of it is done, in one v1_done; how many runs were lost. */
+/* Of a settle, that all of a batch is done: the statement, and its parameters
+   from the token on. */
+enum statement kit_put_done(const kit *k, values *v, const kit_batch *b);
+
+/* All of it is done, in one call; how many runs were lost. */
 size_t kit_done(kit *k, int queue, const kit_batch *b);
 
 /* An outcome a letter for each item, in the order of b->ids:

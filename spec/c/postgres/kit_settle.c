@@ -27,17 +27,27 @@ void kit_put_runs(values *v, const kit_batch *b) {
   array_end(v);
 }
 
+enum statement kit_put_done(const kit *k, values *v, const kit_batch *b) {
+  bool one = b->n_runs == 1 && !k->keep;
+  put_int8(v, (int64_t)b->head.token);
+  if (!one) put_bool(v, k->keep);
+  put_bool(v, false);
+  if (!one) {
+    put_bool(v, false);
+    kit_put_runs(v, b);
+  } else {
+    put_int8(v, (int64_t)b->runs[0].t.first);
+    put_int4(v, b->runs[0].t.live);
+  }
+  return one ? STATEMENT_DONE_RUN : STATEMENT_DONE;
+}
+
 size_t kit_done(kit *k, int queue, const kit_batch *b) {
   values v;
-  request r;
+  request r = {.values = &v};
   call c = {.n = 1, .changes = true, .requests = &r};
   begin_settle(k, queue, &c, &v);
-  put_int8(&v, (int64_t)b->head.token);
-  put_bool(&v, k->keep);
-  put_bool(&v, false);
-  put_bool(&v, false);
-  kit_put_runs(&v, b);
-  r = (request){.statement = STATEMENT_DONE, .values = &v};
+  r.statement = kit_put_done(k, &v, b);
   if (call_run(&k->s, &c)) kit_die("done");
   size_t lost = c.resolved ? (size_t)c.answer[0]
                            : value_count(r.result, 0, 0);
