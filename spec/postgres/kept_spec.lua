@@ -40,6 +40,42 @@ database.describe("a store in a database", "kept", function(db)
     assert.is_true(tonumber(db:run "SELECT count(*) FROM call") < 10)
   end)
 
+  it("counts in the rows of calls until they are left behind", function()
+    local q, other = assert(store:queue "orders"), assert(store:queue "other")
+    local function counted()
+      return db:run [[
+        SELECT count(*), sum(pushed), sum(done), sum(bytes) > 0 FROM call
+          WHERE queue IS NOT NULL]]
+    end
+    for i = 1, 5 do
+      assert(q:push(i))
+      assert(other:push(i))
+    end
+    q:work(function() end, { limit = 3 })
+    assert.equal("1|5|3|t", counted())
+    local before = { q:stats(), other:stats() }
+    assert(store:maintain())
+    assert.equal("1|5|3|t", counted())
+    assert.equal("", db:run "UPDATE call SET at = at - interval '61 s'")
+    assert(store:maintain())
+    assert.equal("0|||", counted())
+    for i, s in ipairs { q:stats(), other:stats() } do
+      for _, name in ipairs { "pushed", "done", "ready", "bytes" } do
+        assert.equal(before[i][name], s[name], name)
+      end
+    end
+    assert(q:push "into a row that has no queue any more")
+    assert.equal(6, q:stats().pushed)
+    assert.same({}, store:check())
+  end)
+
+  it("keeps no counters of a queue that is dropped", function()
+    assert(assert(store:queue "orders"):push "x")
+    assert(store:queue "orders"):drop()
+    assert.equal("0", db:run "SELECT count(*) FROM counted")
+    assert.same({}, store:check())
+  end)
+
   -- The cause: each of them kept the bytes of the whole run.
   it("keeps of a batch that is settled item by item each item once",
      function()

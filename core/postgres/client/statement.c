@@ -19,11 +19,10 @@ const char *statement_name(enum statement s) {
 void statement_text(enum statement s, const char *quoted_schema, bool relaxed,
                     char text[STATEMENT_TEXT]) {
   size_t size = STATEMENT_TEXT;
-  int n = snprintf(text, size, "SELECT t.* FROM %s%s.%s(", relaxed
-                   ? "(SELECT set_config('synchronous_commit', 'off', true) "
-                     "OFFSET 0) s, " : "", quoted_schema,
+  int n = snprintf(text, size, "SELECT t.* FROM %s.%s(", quoted_schema,
                    statements[s].function);
   for (int i = 1; i <= statements[s].parameters; i++)
     n += snprintf(text + n, size - (size_t)n, "%s$%d", i > 1 ? ", " : "", i);
-  snprintf(text + n, size - (size_t)n, ") t");
+  snprintf(text + n, size - (size_t)n, ") t%s", relaxed ? " WHERE "
+           "set_config('synchronous_commit', 'off', true) <> ''" : "");
 }
