@@ -177,19 +177,31 @@ static enum statement put_done(hand *h, values *v, call *c) {
   return kit_put_done(&h->k, v, &h->b);
 }
 
-static void put_take(hand *h, values *v) {
+static void put_mark(values *v, int64_t at) {
+  if (at)
+    put_int8(v, at);
+  else
+    put_null(v);
+}
+
+static void put_take(hand *h, values *v, int64_t *looked) {
   uint64_t token;
+  kit_take marks = marks_of(h, looked);
   if (session_token(&h->k.s, 0, &token)) die("token", respool_error_text());
   put_int4(v, queue.id);
   put_int4(v, session_slot(&h->k.s));
   put_null(v);
   put_int4(v, h->group);
-  for (int i = 0; i < 5; i++) put_null(v);
+  put_null(v);
+  put_null(v);
+  put_mark(v, marks.low_due);
+  put_mark(v, marks.low_fresh);
+  put_null(v);
   put_int8(v, (int64_t)token);
 }
 
 /* What is held is done, and the next batch taken, in one unit. */
-static size_t next_batch(hand *h) {
+static size_t next_batch(hand *h, int64_t *looked) {
   values v[2];
   request r[2] = {{.values = &v[0]},
                   {.statement = STATEMENT_TAKE, .values = &v[1]}};
@@ -198,7 +210,7 @@ static size_t next_batch(hand *h) {
   values_init(&v[0]);
   values_init(&v[1]);
   r[0].statement = put_done(h, &v[0], &c);
-  put_take(h, &v[1]);
+  put_take(h, &v[1], looked);
   if (call_run(&h->k.s, &c)) die("unit", respool_error_text());
   broken += value_count(r[0].result, 0, 0) > 0;
   kit_read_batch(r[1].result, &h->b);
@@ -215,7 +227,7 @@ static size_t cycle(hand *h, int64_t *looked) {
     return (size_t)naive_done(h, naive_take(h));
   }
   runs_push(h);
-  if (h->variant == NEXT && h->b.n_runs) return next_batch(h);
+  if (h->variant == NEXT && h->b.n_runs) return next_batch(h, looked);
   size_t n = runs_take(h, looked);
   if (h->variant == NEXT) return 0;
   if (n) broken += kit_done(&h->k, queue.id, &h->b) > 0;
