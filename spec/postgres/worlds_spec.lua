@@ -246,7 +246,7 @@ database.describe("a store in a database", "worlds", function(db)
 
   it("has an option that there is not, which is named unless it may be of a "
      .. "password", function()
-    for url, named in pairs {
+    for rest, named in pairs {
       ["u@h/d?patince=3"] = "patince",
       ["u@h/d?patience=3&sslmode=require&shcema=x&b=1"] = "shcema",
       ["u@h/d?ssl=true&hush_hush=1"] = "hush_hush",
@@ -256,7 +256,7 @@ database.describe("a store in a database", "worlds", function(db)
       ["u@h/d?" .. ("hush"):rep(11) .. "=1"] = false,
       ["u@h/d?patince=hush"] = "patince",
     } do
-      local ok, message = pcall(respool.open, "postgres://" .. url,
+      local ok, message = pcall(respool.open, "postgres://" .. rest,
                                 { log = false })
       assert.is_false(ok)
       assert.equal(named, message:match "no option '(.-)'" or false)
