@@ -501,6 +501,23 @@ describe("check", function()
   end)
 end)
 
+describe("a damaged record of a queue", function()
+  it("is damaged each time, also where it is read to be written", function()
+    push_segments { "a" }
+    flip("queues", 0, -3)
+    for _ = 1, 3 do
+      for _, call in ipairs {
+        function() return q:push("b", { delay = 1 }) end,
+        function() return q:pause() end,
+        function() return q:take() end,
+      } do
+        local none, _, code = call()
+        assert.same({ nil, "CORRUPT" }, { none, code })
+      end
+    end
+  end)
+end)
+
 describe("a damaged claim", function()
   local function lease_two()
     push_segments({ "a", "b", "c" }, { "d" })

@@ -81,7 +81,8 @@ int unit_commit(txn *t) {
 
 void unit_abort(txn *t) {
   partitions_forget(t, false);
-  if (t->write && !t->changes) /* are the states that were loaded current? */
+  /* Are the states that were loaded current, and read without an error? */
+  if (t->write && !t->changes && !t->rc)
     keep(t->env, t->queues, txn_number(t) - 1);
   else
     queues_free(t->queues);
