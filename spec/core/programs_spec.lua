@@ -12,7 +12,7 @@ local PROGRAMS = {
   { "leaves", "errors, clocks, random numbers and backoff", 14 },
   { "schedule", "cron expressions, time zones and dates", 5 },
   { "partitions", "lists of ids of a partition", 6 },
-  { "recent", "tables that share their trees", 2 },
+  { "recent", "tables that share their trees", 3 },
   { "lones", "runs of lone items", 4 },
   { "cbor", "the core's CBOR", 17 },
   { "threads", "threads on one store", 2 },

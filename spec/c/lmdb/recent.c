@@ -213,6 +213,44 @@ static void a_full_map_leaves_them(respool *s) {
   unit_abort(t);
 }
 
+static void put_size(respool *s, char fill, size_t size) {
+  static char bytes[100000];
+  txn *t;
+  memset(bytes, fill, size);
+  WORKS(unit_begin(s->env, true, &t));
+  txn_put(t, DB_NOTES, respool_text("large"), (respool_bytes){bytes, size});
+  WORKS(unit_commit(t));
+}
+
+/* 0: there is none, and none of its pages either. */
+static size_t size_left(respool *s, size_t *recent) {
+  txn *t;
+  respool_bytes v = {NULL, 0};
+  MDB_stat st;
+  WORKS(unit_begin(s->env, false, &t));
+  *recent = txn_entries(t, TREE_RECENT);
+  (void)txn_get(t, DB_NOTES, respool_text("large"), &v);
+  HOLDS(!mdb_stat(t->mdb, t->env->trees[TREE_STATE], &st));
+  HOLDS((v.size > 4096) == (st.ms_overflow_pages > 0));
+  unit_abort(t);
+  return v.size;
+}
+
+/* Nor does one that was small stay over one that is large. */
+static void large_values_have_pages_of_their_own(respool *s) {
+  size_t before, recent;
+  txn *t;
+  (void)size_left(s, &before);
+  put_size(s, 'a', 9);
+  HOLDS(size_left(s, &recent) == 9 && recent == before + 1);
+  put_size(s, 'b', 90000);
+  HOLDS(size_left(s, &recent) == 90000 && recent == before);
+  WORKS(unit_begin(s->env, true, &t));
+  txn_del(t, DB_NOTES, respool_text("large"));
+  WORKS(unit_commit(t));
+  HOLDS(size_left(s, &recent) == 0 && recent == before);
+}
+
 int main(void) {
   const char *seed = getenv("RESPOOL_SEED");
   respool *s;
@@ -220,6 +258,7 @@ int main(void) {
   make_keys();
   WORKS(respool_open(":memory:", NULL, &s));
   if (wrong) return exit_status();
+  CHECK(large_values_have_pages_of_their_own(s));
   CHECK(both_have_the_same_records(s));
   CHECK(a_full_map_leaves_them(s));
   respool_close(s);

@@ -9,6 +9,10 @@
 #define CHANGES_MOST 64  /* of a transaction that go to TREE_RECENT */
 #define FOLD_MOST 1024   /* records that a commit moves */
 
+/* A value that is larger shares no page: LMDB stores half a page or more in
+   pages of its own. */
+#define VALUE_MOST 1500
+
 static bool stat_recent(txn *t, MDB_stat *st) {
   if (t->rc) return false;
   txn_check(t, mdb_stat(t->mdb, t->env->trees[TREE_RECENT], st));
@@ -20,13 +24,14 @@ bool recent_any(txn *t) {
   return stat_recent(t, &st) && st.ms_entries > 0;
 }
 
-static bool has_many_changes(txn *t) {
-  return t->small_changes++ >= CHANGES_MOST;
+/* Does the next change, of a value of that size, go to TREE_RECENT? */
+static bool is_small(txn *t, size_t size) {
+  return t->small_changes++ < CHANGES_MOST && size <= VALUE_MOST;
 }
 
-int recent_home(txn *t, respool_bytes key) {
+int recent_home(txn *t, respool_bytes key, size_t size) {
   respool_bytes v;
-  if (!has_many_changes(t)) return TREE_RECENT;
+  if (is_small(t, size)) return TREE_RECENT;
   if (recent_any(t) && txn_get_in(t, TREE_RECENT, key, &v))
     txn_del_here(t, TREE_RECENT);
   return TREE_STATE;
@@ -51,7 +56,7 @@ void recent_del(txn *t, respool_bytes key) {
   if (recent && recent_is_gone(v)) return;
   bool state = txn_get_in(t, TREE_STATE, key, &v);
   if (t->rc || !(recent || state)) return;
-  if (has_many_changes(t) || !state) {
+  if (!is_small(t, state ? v.size : 0) || !state) {
     del_in_both(t, recent, state);
     return;
   }

@@ -12,8 +12,9 @@
  *   that finds more of them than a page holds moves them to TREE_STATE, unless
  *   the file has no room.
  *
- * A transaction with many changes writes the others to TREE_STATE at once.
- * Reads go through txn_get and the cursors, which lay one tree over the other.
+ * A transaction with many changes writes the others to TREE_STATE at once, and
+ * any writes large values there: these would be copied once more, and what is
+ * deleted would keep its pages until then. Reads go through txn_get and the cursors, which lay one tree over the other.
  */
 #ifndef RECENT_H
 #define RECENT_H
@@ -30,8 +31,9 @@ static inline bool recent_is_gone(respool_bytes value) {
 /* Is there any record? */
 bool recent_any(txn *t);
 
-/* The tree that a record is to be put in; nothing lies over it there. */
-int recent_home(txn *t, respool_bytes key);
+/* The tree that a record with a value of that size is to be put in; nothing lies
+   over it there. */
+int recent_home(txn *t, respool_bytes key, size_t size);
 
 /* Deletes a record, if there. */
 void recent_del(txn *t, respool_bytes key);

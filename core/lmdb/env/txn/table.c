@@ -17,10 +17,13 @@ static void put(txn *t, enum db db, respool_bytes key, MDB_val *v,
                 unsigned how) {
   tree_key room;
   MDB_cursor *c;
+  int which = (int)db;
   if (t->rc) return;
-  MDB_val k = to_val(tree_key_of(db, key, &room));
+  key = tree_key_of(db, key, &room);
+  MDB_val k = to_val(key);
   t->changes++;
-  int rc = txn_point(t, db_shared(db) ? recent_home(t, to_bytes(k)) : (int)db, &c);
+  if (db_shared(db)) which = recent_home(t, key, v->mv_size);
+  int rc = txn_point(t, which, &c);
   txn_check(t, rc ? rc : mdb_cursor_put(c, &k, v, how));
 }
 
