@@ -14,7 +14,7 @@
 
 #include "respool.h"
 
-enum { REPORTS = 8, MANY = 2000 /* kills, in which every point is met */ };
+enum { REPORTS = 8, MANY = 10000 /* kills, in which every point is met */ };
 
 /* What all processes share. */
 typedef struct common {
