@@ -162,7 +162,7 @@ describe("a queue under random operations", function()
 
   it("does so where it keeps results", function()
     assert.is_true(run(OPERATIONS / 20, { memory = true, results = true }) >
-                   OPERATIONS / 80)
+                   OPERATIONS / 200)
   end)
 
   -- A store in memory has no journal, nor uses a queue with a rate one.
