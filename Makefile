@@ -332,8 +332,15 @@ LIBS_small = -lsqlite3
 $(BUILD)/spec/fault/recorder.so: spec/fault/power/recorder.c
 	@mkdir -p $(@D)
 	$(call step,CC,$@)$(COMPILE) -shared $(INPUTS) $(LDFLAGS) -ldl -o $@
+# Where attacks go, few recent changes are many.
+FEW = -DCHANGES_MOST=8
+FEW_O = $(BUILD)/few/lmdb/env/txn/recent.o
+$(FEW_O): $(BUILD)/few/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(call step,CC,$< (few))$(COMPILE) $(FEW) -c $< -o $@
+$(BUILD)/points/lmdb/env/txn/recent.o: CPPFLAGS += $(FEW)
 ACTORS = $(patsubst %,spec/fault/actors/%.c,actors verbs model)
-$(BUILD)/spec/fault/workload: spec/fault/power/workload.c $(ACTORS) \
+$(BUILD)/spec/fault/workload: spec/fault/power/workload.c $(ACTORS) $(FEW_O) \
                               $(BUILD)/core.a
 $(BUILD)/spec/fault/replay: $(BUILD)/core.a spec/fault/actors/model.c \
   $(patsubst %,spec/fault/power/%.c,replay disk pages)
@@ -346,8 +353,8 @@ $(BUILD)/spec/fault/flow: spec/fault/kill/flow_book.c
 $(patsubst %,$(BUILD)/spec/fault/%,workload replay $(KILLED)): \
   $(wildcard spec/fault/*.h spec/fault/*/*.h)
 	@mkdir -p $(@D)
-	$(call step,CC,$@)$(COMPILE) $(filter %.c,$^) $(filter %.a,$^) $(LDFLAGS) \
-	  -rdynamic $(LIBS) -ldl -o $@
+	$(call step,CC,$@)$(COMPILE) $(filter %.c %.o,$^) $(filter %.a,$^) \
+	  $(LDFLAGS) -rdynamic $(LIBS) -ldl -o $@
 JOURNAL_ATTACKS = $(patsubst %,$(BUILD)/spec/fault/journal_%,kill work replay)
 $(JOURNAL_ATTACKS): $(BUILD)/spec/fault/journal_%: spec/fault/journal/%.c \
   spec/fault/power/disk.c $(BUILD)/spec/fault/stand_in.o $(BUILD)/points.a

@@ -40,6 +40,7 @@ static const point_at points[] = {
   {"begun", 40}, {"ran", 40}, {"committed", 40}, {"flush", 40},
   {"flushed", 40}, {"pwrite", 60}, {"fdatasync", 40}, {"meta written", 40},
   {"reading", 60}, {"progress looked at", 10},
+  {"recent moved", 0}, {"recent left", 10},
 };
 enum { POINTS_HERE = sizeof points / sizeof *points };
 

@@ -44,7 +44,8 @@ static const point_at points[] = {
   {"journal leasing", 20}, {"journal applying", 4}, {"journal finishing", 4},
   {"journal finished", 4}, {"journal applied, not finished", 4}, {"begun", 6},
   {"ran", 6}, {"committed", 6}, {"flush", 6}, {"flushed", 6},
-  {"fdatasync", 40}, {"meta written", 3},
+  {"fdatasync", 40}, {"meta written", 3}, {"recent moved", 0},
+  {"recent left", 10},
 };
 enum { POINTS_HERE = sizeof points / sizeof *points, MAKING = 2,
        OPENING = 4 };

@@ -4,10 +4,13 @@
  */
 #include "lmdb/env/txn/recent.h"
 
+#include "base/fault.h"
 #include "lmdb/env/txn/space.h"
 
-#define CHANGES_MOST 64  /* of a transaction that go to TREE_RECENT */
-#define FOLD_MOST 1024   /* records that a commit moves */
+#ifndef CHANGES_MOST /* attacks have fewer */
+#define CHANGES_MOST 64 /* of a transaction that go to TREE_RECENT */
+#endif
+#define FOLD_MOST 1024  /* records that a commit moves */
 
 /* A value that is larger shares no page: LMDB stores half a page or more in
    pages of its own. */
@@ -32,6 +35,7 @@ static bool is_small(txn *t, size_t size) {
 int recent_home(txn *t, respool_bytes key, size_t size) {
   respool_bytes v;
   if (is_small(t, size)) return TREE_RECENT;
+  FAULT_POINT("recent left");
   if (recent_any(t) && txn_get_in(t, TREE_RECENT, key, &v))
     txn_del_here(t, TREE_RECENT);
   return TREE_STATE;
@@ -98,5 +102,6 @@ void recent_fold(txn *t) {
     move_record(t, to_bytes(k), to_bytes(v));
     if (!t->rc) rc = mdb_cursor_del(c, 0);
   }
+  FAULT_POINT("recent moved");
   if (rc != MDB_NOTFOUND) txn_check(t, rc);
 }
