@@ -16,6 +16,9 @@
    pages of its own. */
 #define VALUE_MOST 1500
 
+/* Leaves of TREE_RECENT, which grows no further where it cannot be moved. */
+#define PAGES_MOST 4
+
 static bool stat_recent(txn *t, MDB_stat *st) {
   if (t->rc) return false;
   txn_check(t, mdb_stat(t->mdb, t->env->trees[TREE_RECENT], st));
@@ -27,9 +30,14 @@ bool recent_any(txn *t) {
   return stat_recent(t, &st) && st.ms_entries > 0;
 }
 
+static bool has_room(txn *t) {
+  MDB_stat st;
+  return stat_recent(t, &st) && st.ms_leaf_pages < PAGES_MOST;
+}
+
 /* Does the next change, of a value of that size, go to TREE_RECENT? */
 static bool is_small(txn *t, size_t size) {
-  return t->small_changes++ < CHANGES_MOST && size <= VALUE_MOST;
+  return t->small_changes++ < CHANGES_MOST && size <= VALUE_MOST && has_room(t);
 }
 
 int recent_home(txn *t, respool_bytes key, size_t size) {

@@ -10,7 +10,7 @@
  *   one that is GONE there stands for none;
  *   TREE_RECENT grows by a bounded number of records in a commit, and a commit
  *   that finds more of them than a page holds moves them to TREE_STATE, unless
- *   the file has no room.
+ *   the file has no room: then it does not grow.
  *
  * A transaction with many changes writes the others to TREE_STATE at once, and
  * any writes large values there: these would be copied once more, and what is
