@@ -70,17 +70,18 @@ end
 
 -- Logs a stored policy that has changed: a program that opens the queue with
 -- other options changes it for all. That a queue which was made by a push, or
--- by looking, is given one is no cause for a warning.
-local function tell_change(store, name, before, after)
+-- by looking, is given one is no cause for a warning, nor is a change that was
+-- asked for.
+local function tell_change(store, name, before, after, asked)
   local fields = policy.changes(before, after)
   if #fields == 0 then return end
-  local level = policy.is_default(before) and "info" or "warn"
+  local level = (asked or policy.is_default(before)) and "info" or "warn"
   hooks.log(store, level, "the stored policy of a queue was changed",
             { queue = name, changes = table.concat(fields, ", ") })
 end
 
 -- The core's queue, found first where it must not be made.
-local function handle_of(store, name, o)
+local function handle_of(store, name, o, asked)
   local stored = policy.stored(o, name)
   local given = next(stored) ~= nil
   local before
@@ -96,7 +97,7 @@ local function handle_of(store, name, o)
   end
   local handle, message, code = store.handle:queue(name, stored)
   if not handle then return nil, message, code end
-  if before then tell_change(store, name, before, handle:config()) end
+  if before then tell_change(store, name, before, handle:config(), asked) end
   return handle
 end
 
@@ -104,14 +105,15 @@ end
 ---@param store respool.store
 ---@param name string
 ---@param given respool.queue_options?
+---@param asked boolean? whether it is opened to change its policy
 ---@return respool.queue?, string?, string?
 ---@nodiscard
-function M.open(store, name, given)
+function M.open(store, name, given, asked)
   options.argument(1, "store:queue", name, options.name)
   local o = options.read(policy.form, given, 2)
   upgrade.check(o)
   buffer.check(o)
-  local handle, message, code = handle_of(store, name, o)
+  local handle, message, code = handle_of(store, name, o, asked)
   if not handle then return nil, message, code end
   local config
   config, message, code = handle:config()

@@ -442,6 +442,16 @@ describe("export and import killed", function()
   end
 end)
 
+describe("respool export", function()
+  it("refuses files that are over after no time", function()
+    for _, option in ipairs { "--every", "--keep-for" } do
+      cli.assert_refused(cli.run { "export", helper.location(), "mails",
+                                   helper.dir(), option, "0" }, 2,
+                         "not a duration above 0")
+    end
+  end)
+end)
+
 describe("respool import --every", function()
   it("imports what comes into a directory, until it is stopped", function()
     local path, to, dir = helper.location(), helper.location(), helper.dir()

@@ -86,7 +86,9 @@ describe("respool config", function()
     assert.matches("max_attempts 5 -> 10", run.err, 1, true)
     assert.equal(5, q:config().max_attempts)
     words[#words + 1] = "--yes"
-    assert.equal(0, cli.run(words).status)
+    run = cli.run(words)
+    assert.equal(0, run.status)
+    assert.equal("", run.err)
     local c = q:config()
     assert.same({ 10, 300, 100, true, "dead", { [9] = 3 },
                   { seconds = 60, bytes = 1024 } },

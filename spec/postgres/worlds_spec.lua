@@ -128,11 +128,21 @@ database.describe("a store in a database", "worlds", function(db)
     sql "ALTER DATABASE worlds SET default_transaction_read_only = on"
     local _, message, code = open(location)
     local looked = open(location, { read_only = true })
+    local healths = {}
+    for i, word in ipairs { "", "&target_session_attrs=any" } do
+      healths[i] = cli.run { "health", location .. word .. "&patience=1" }
+    end
     sql("SET default_transaction_read_only = off; " ..
         "ALTER DATABASE worlds RESET default_transaction_read_only")
     assert.equal("IO", code)
     assert.matches("session is read%-only", message)
     assert.same({}, assert(looked):queues())
+    assert.equal(2, healths[1].status)
+    assert.matches("session is read%-only", healths[1].out)
+    assert.equal(0, healths[2].status, "the URL asks for no more")
+    assert.equal(0, cli.until_healthy(function()
+      return cli.run { "health", location }
+    end).status)
   end)
 
   it("on a standby is looked at, and written to only on its primary",
@@ -271,9 +281,12 @@ database.describe("a store in a database", "worlds", function(db)
       { "patience=10s", "patience: a whole" },
       { "patience=99999999999999", "patience: a whole" },
       { "prepare=false", "prepare: yes or no" },
-      { "listen=", "listen: no, or a server" }, { "listen=db:x", "listen: no" },
-      { "listen=db:0", "listen: no" }, { "listen=db:65536", "listen: no" },
-      { "listen=%3A5432", "listen: no" }, { "listen=a%20b", "listen: no" },
+      { "listen=", "listen: yes, no, or a" }, { "listen=db:x", "listen: yes" },
+      { "listen=db:0", "listen: y" }, { "listen=db:65536", "listen: y" },
+      { "listen=%3A5432", "listen: y" }, { "listen=a%20b", "listen: y" },
+      { "listen=::1", "listen: yes" }, { "listen=[]:5432", "listen: yes" },
+      { "listen=[::1", "listen: yes" }, { "listen=[::1]5432", "listen: yes" },
+      { "listen=[::1]:x", "listen: yes" }, { "listen=[a[b]", "listen: yes" },
       { "schema=", "schema: a name of 1 to 63 bytes" },
       { "schema=a&schema=b", "as it has 'schema' twice" },
     } do
@@ -281,6 +294,45 @@ database.describe("a store in a database", "worlds", function(db)
         respool.open("postgres://u@h/d?" .. case[1], { log = false })
       end, case[2])
     end
+  end)
+
+  it("listens at the IPv6 address that the URL names", function()
+    local script, port = helper.dir() .. "/accept.py", helper.dir() .. "/port"
+    helper.write(script, [[
+import os, socket, sys
+s = socket.socket(socket.AF_INET6)
+s.settimeout(20)
+s.bind(("::1", 0))
+s.listen()
+with open(sys.argv[1] + ".new", "w") as f: f.write(str(s.getsockname()[1]))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+s.accept()
+open(sys.argv[1] + ".came", "w").close()
+]])
+    os.execute(("python3 %s %s 2>/dev/null &"):format(script, port))
+    local function is_there(path)
+      return helper.sh(("ls %s 2>/dev/null || true"):format(path)) ~= ""
+    end
+    local ends = os.time() + 10
+    while not is_there(port) and os.time() < ends do helper.sh "sleep 0.05" end
+    if not is_there(port) then
+      pending "needs IPv6 on the loopback"
+      return
+    end
+    local number = helper.sh("cat " .. port)
+    local store = assert(open(url() .. "&listen=[::1]:" .. number))
+    local orders = assert(store:queue "orders")
+    ends = os.time() + 20
+    repeat
+      assert.equal(0, #orders:take { timeout = 0.1 })
+      assert.is_true(os.time() < ends, "nothing listens there")
+    until is_there(port .. ".came")
+  end)
+
+  it("takes listen=yes for the URL's own host", function()
+    local store = assert(open(url() .. "&listen=yes"))
+    assert(store:queue "orders":push "a")
+    assert.equal("a", store:queue "orders":take()[1].payload)
   end)
 
   it("shows nothing of a password that is not written as it should be",

@@ -205,6 +205,14 @@ describe("the file writer", function()
     end, "exclude each other")
   end)
 
+  it("publishes no file after no time", function()
+    assert.error_matches(function()
+      respool.file_writer(helper.dir(), {
+        store = helper.store(), every = 0,
+      })
+    end, "option 'every' must be .* above 0")
+  end)
+
   it("accepts nothing when the disk takes nothing", function()
     local device = io.open("/dev/full", "wb")
     if not device then return pending "there is no /dev/full" end

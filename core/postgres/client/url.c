@@ -219,18 +219,30 @@ static bool is_port(const char *text) {
   return n > 0 && n <= 5 && !text[n] && atoi(text) > 0 && atoi(text) < 65536;
 }
 
-/* Whether it names a server: host, or host:port. */
+/* The bytes of the host of a server as host, host:port or [IPv6]:port, its
+   brackets included; what follows is nothing or a colon and a port. */
+static size_t host_length(const char *text) {
+  return *text == '[' ? strcspn(text, "]") + 1 : strcspn(text, ":");
+}
+
 static bool is_server(const char *text) {
-  const char *colon = strrchr(text, ':');
-  size_t n = colon ? (size_t)(colon - text) : strlen(text);
-  return n > 0 && strcspn(text, "?@# :[]") >= n &&
-         (!colon || is_port(colon + 1));
+  size_t all = strlen(text), n = host_length(text);
+  bool literal = *text == '[';
+  if (n > all || n < (literal ? 3 : 1)) return false;
+  if (strcspn(text + literal, literal ? "?@# []" : "?@# []:") + 2 * literal < n)
+    return false;
+  return !text[n] || (text[n] == ':' && is_port(text + n + 1));
 }
 
 static int read_listen(char *text, url *u) {
   u->listen = take_out(text, "listen");
+  if (u->listen && !strcmp(u->listen, "yes")) {
+    free(u->listen);
+    u->listen = NULL;
+  }
   return !u->listen || is_server(u->listen) ? 0 : fail(RESPOOL_INVALID,
-    "listen: no, or a server, as host or host:port, expected");
+    "listen: yes, no, or a server, as host, host:port or [IPv6]:port, "
+    "expected");
 }
 
 static int parse(char *text, url *u) {
@@ -277,11 +289,16 @@ int url_any_server(url *u) {
 }
 
 int url_listen(url *u) {
-  char *colon = strrchr(u->listen, ':');
-  int rc = colon ? set(u, "port", colon + 1) : 0;
-  if (colon) *colon = '\0';
-  if (!rc && value_of(u, "hostaddr")) rc = set(u, "hostaddr", u->listen);
-  return rc ? rc : set(u, "host", u->listen);
+  char *host = u->listen;
+  size_t n = host_length(host);
+  int rc = host[n] ? set(u, "port", host + n + 1) : 0;
+  host[n] = '\0';
+  if (*host == '[') {
+    host[n - 1] = '\0';
+    host++;
+  }
+  if (!rc && value_of(u, "hostaddr")) rc = set(u, "hostaddr", host);
+  return rc ? rc : set(u, "host", host);
 }
 
 void url_free(url *u) {

@@ -41,7 +41,7 @@ void url_free(url *u);
    store that is opened read-only. */
 int url_any_server(url *u);
 
-/* Goes to the host[:port] of `listen` instead. */
+/* Goes to the host, host:port or [IPv6]:port of `listen` instead. */
 int url_listen(url *u);
 
 #endif

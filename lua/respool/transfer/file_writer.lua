@@ -46,7 +46,7 @@ Writer.__index = Writer
 local FORM = {
   of = "respool.file_writer", store = options.store,
   form = options.choice { json = "json", cbor = "cbor" },
-  rotate = options.size, every = options.seconds,
+  rotate = options.size, every = options.positive_seconds,
   gzip = options.boolean, zstd = options.boolean,
   keep_files = options.whole(1, huge), keep_for = options.positive_seconds,
 }

@@ -118,6 +118,14 @@ function M.duration(text)
   return nil, ("'%s' is not a duration such as 90s, 5m, 2h or 3d"):format(text)
 end
 
+-- A duration above 0.
+---@return number?, string?
+function M.positive_duration(text)
+  local seconds, why = M.duration(text)
+  if seconds ~= 0 then return seconds, why end
+  return nil, ("'%s' is not a duration above 0, such as 90s or 5m"):format(text)
+end
+
 local BINARY = { K = "KiB", M = "MiB", G = "GiB", T = "TiB" }
 
 -- A size in bytes: 4096, 64KiB, 1MB; a bare K, M, G or T is a power of 1024.

@@ -4,6 +4,7 @@
 
 local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
+local location = require "respool.support.location"
 local queue_stats = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local show = require "respool.cli.base.show"
@@ -58,10 +59,20 @@ local function abandon_waiting(store)
   if store.probe then store.handle:abandon() end
 end
 
-local function kind(args, io)
+-- Opens the store. A database that can only be read, such as a standby, is not
+-- healthy: no push would succeed.
+local function open(args)
+  local writes = args.probe or location.is_database(args.store)
   local store, message, code = store_of.open(args.store, {
-    create = false, read_only = not args.probe,
+    create = false, read_only = not writes,
   })
+  if not store or args.probe or not writes then return store, message, code end
+  store:close()
+  return store_of.open(args.store, { create = false, read_only = true })
+end
+
+local function health_of(args, io)
+  local store, message, code = open(args)
   if not store then
     local failed = { status = "unhealthy", error = message, code = code }
     return { status = "unhealthy",
@@ -140,7 +151,7 @@ function M.run(args, io)
   if args.store == "" or args.store == ":memory:" then
     arguments.open(io, args.store, show.LOOK) -- says why not
   end
-  local health = kind(args, io)
+  local health = health_of(args, io)
   if args.json then
     output.json(io, health)
   else

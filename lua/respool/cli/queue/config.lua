@@ -6,6 +6,7 @@ local arguments = require "respool.cli.base.arguments"
 local figures = require "respool.observe.stats"
 local output = require "respool.cli.base.output"
 local policy = require "respool.policy"
+local queue_of = require "respool.queue"
 local show = require "respool.cli.base.show"
 
 local M = { summary = "show or change the settings of a queue" }
@@ -55,7 +56,7 @@ local function change(store, queue, args)
   arguments.need_yes(args, ("change %s of queue '%s'"):format(
     table.concat(list, ", "), queue.name))
   o.create = false
-  arguments.check(store:queue(queue.name, o))
+  arguments.check(queue_of.open(store, queue.name, o, true))
 end
 
 function M.run(args, io)

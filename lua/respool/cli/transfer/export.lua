@@ -37,12 +37,12 @@ function M.options(command)
   command:option("--rotate", "Begin a new file after so many bytes before "
     .. "compression. (default: 64MiB)"):argname "BYTES":convert(arguments.size)
   command:option("--every", "Complete a file after so long: 90, 5m, 1h.")
-    :argname "SECONDS":convert(arguments.duration)
+    :argname "SECONDS":convert(arguments.positive_duration)
   command:option("--keep-files", "Keep so many files of the same queue or DLQ "
     .. "in DIRECTORY: remove the oldest when a file is complete.")
     :argname "N":convert(arguments.whole(1))
   command:option("--keep-for", "Keep them for so long.")
-    :argname "DURATION":convert(arguments.duration)
+    :argname "DURATION":convert(arguments.positive_duration)
   command:mutex(command:flag("--gzip", "Compress with gzip."),
                 command:flag("--zstd", "Compress with zstd."))
   command:option("--codec", "Payloads are CBOR, or raw bytes.", "cbor")
