@@ -3,6 +3,7 @@
 local cli = require "spec.helper.cli"
 local helper = require "spec.helper"
 local respool = require "respool"
+local testing = require "respool.testing"
 local transfer = require "spec.helper.transfer"
 
 describe("respool.move", function()
@@ -91,8 +92,30 @@ describe("respool.move", function()
     assert.error_matches(function()
       local _ = respool.move { queue = from, to = other }
     end, "'to' is a queue of the same store")
+    if helper.engine == "lmdb" then
+      helper.sh(("ln -s %s %s.link")
+        :format(from.store.path, from.store.path))
+      for _, ending in ipairs { "/.", ".link" } do
+        local same = assert(helper.open(from.store.path .. ending))
+          :queue "other"
+        assert.error_matches(function()
+          local _ = respool.move { queue = from, to = same }
+        end, "'to' is a queue of the same store")
+      end
+    end
     assert.error_matches(function() local _ = respool.move { to = to } end,
                          "either a 'dlq' or a 'queue'")
+  end)
+
+  it("goes from one store in memory to another", function()
+    local here = testing.store():queue "orders"
+    local there = testing.store():queue "orders"
+    here:push_many { 1, 2 }
+    assert.equal(2, assert(respool.move { queue = here, to = there }).removed)
+    assert.same({ 1, 2 }, testing.contents(there).ready)
+    assert.error_matches(function()
+      local _ = respool.move { queue = here, to = here.store:queue "other" }
+    end, "'to' is a queue of the same store")
   end)
 
   it("moves each item once when another move comes in between", function()
@@ -156,7 +179,21 @@ describe("respool move", function()
     assert.same({ 1, 2 }, helper.payloads(queue))
   end)
 
+  it("says what stays, such as what a killed move had taken", function()
+    pushed(3)
+    local held = assert(queue:take { limit = 2 })
+    assert.equal(2, #held)
+    local run = cli.run { "move", from, to, "mails" }
+    assert.same({ 0, "1 item moved\n" }, { run.status, run.out })
+    assert.equal("respool: 2 items stay: 0 ready, 0 scheduled, 0 retrying, "
+      .. "2 leased\n", run.err)
+  end)
+
   it("says in one line what it cannot do", function()
+    if helper.engine == "lmdb" then
+      cli.assert_refused(cli.run { "move", from, from .. "/", "mails" }, 2,
+                         "FROM and TO are the same store")
+    end
     cli.assert_refused(cli.run { "move", from, from, "mails" }, 2,
                        "FROM and TO are the same store")
     cli.assert_refused(cli.run { "move", from, to, "none" }, 1,

@@ -2,6 +2,8 @@
 --
 -- Where a store lies: a directory, ":memory:", or the URL of a database.
 
+local core = require "respool.core"
+
 local M = {}
 
 -- Is it the URL of a database?
@@ -9,6 +11,18 @@ local M = {}
 ---@return boolean
 function M.is_database(path)
   return path:find "^postgres://" ~= nil or path:find "^postgresql://" ~= nil
+end
+
+-- Do two paths name the same store, however they are written? Of databases only
+-- equal URLs do; each store in memory is another.
+---@param a string
+---@param b string
+---@return boolean
+function M.is_same(a, b)
+  if a == ":memory:" then return false end
+  if a == b or M.is_database(a) or M.is_database(b) then return a == b end
+  local whole = core.input.whole_path(a)
+  return whole ~= nil and whole == core.input.whole_path(b)
 end
 
 -- As messages show it: a URL without its password, also one that should have

@@ -41,8 +41,8 @@ local function in_a_queue(store, name, busy)
   batch, message, code = queue:take { limit = 1 }
   if not batch then return nil, message, code end
   if #batch == 0 then
-    return nil, ("%s store '%s'"):format(busy, location.shown(store.path)),
-      "LOCKED"
+    return nil, ("%s store '%s', or one was killed less than a minute ago")
+      :format(busy, location.shown(store.path)), "LOCKED"
   end
   batch:keep()
   return { unlock = function()

@@ -8,6 +8,7 @@
 local compat = require "respool.support.compat"
 local export = require "respool.transfer.export"
 local import = require "respool.transfer.import"
+local location = require "respool.support.location"
 local options = require "respool.support.options"
 local push = require "respool.produce.push"
 local record = require "respool.transfer.record"
@@ -57,6 +58,10 @@ local function push_batch(o, batch)
   return nil, counts.errors[1], "EXISTS"
 end
 
+local function is_same(a, b)
+  return a == b or location.is_same(a.path, b.path)
+end
+
 -- Moves the ready items of a queue, or dead letters. Returns counts; after an
 -- error the fourth value counts what was done before.
 ---@param given respool.move_options
@@ -66,7 +71,7 @@ function M.move(given)
   local o = options.read(FORM, given, 1)
   options.need(FORM, o, "to")
   local from = o.queue or o.dlq
-  if from and from.store.path == o.to.store.path then
+  if from and is_same(from.store, o.to.store) then
     compat.misuse "respool.move: 'to' is a queue of the same store"
   end
   return export.export {

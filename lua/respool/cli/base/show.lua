@@ -238,4 +238,15 @@ function M.one_of(io, i, record, args, now, draw)
   draw(io, record, { now = now, full = args.full, raw = args.raw })
 end
 
+-- The line about the items that a queue still holds after they were moved away;
+-- nil where there are none.
+---@param length respool.length
+---@return string?
+function M.staying(length)
+  if length.total == 0 then return nil end
+  return ("%d items stay: %d ready, %d scheduled, %d retrying, %d leased")
+    :format(length.total, length.ready, length.scheduled, length.retrying,
+            length.leased)
+end
+
 return M

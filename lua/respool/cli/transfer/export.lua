@@ -12,6 +12,7 @@ local transfer = require "respool.transfer.export"
 local file_writer = require "respool.transfer.file_writer"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
+local show = require "respool.cli.base.show"
 
 local check = arguments.check
 
@@ -215,12 +216,8 @@ local function tell_left(io, o, counts)
         output.count(counts.lost, noun_of(o)))
   end
   if not o.queue or not o.remove then return end
-  local length = check(o.queue:length())
-  if length.total > 0 then
-    say(io, "%d items stay: %d ready, %d scheduled, %d retrying, %d leased",
-        length.total, length.ready, length.scheduled, length.retrying,
-        length.leased)
-  end
+  local text = show.staying(check(o.queue:length()))
+  if text then say(io, "%s", text) end
 end
 
 local function summary(args, io, o, writer, counts)

@@ -5,8 +5,10 @@
 
 local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
+local location = require "respool.support.location"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
+local show = require "respool.cli.base.show"
 local transfer = require "respool.transfer.move"
 
 local check = arguments.check
@@ -59,6 +61,12 @@ local function new_hook(io, noun)
   end
 end
 
+-- Items that are leased stay, such as those of a move that was killed.
+local function tell_left(io, queue)
+  local text = show.staying(check(queue:length()))
+  if text then io.stderr:write("respool: ", text, "\n") end
+end
+
 local function summary(args, io, noun, counts)
   local moved = counts.removed + counts.known
   if args.json then return output.json(io, { moved = moved,
@@ -74,7 +82,7 @@ function M.run(args, io)
   if args.group and not args.dead then
     arguments.misuse "--group needs --dead"
   end
-  if args.from == args.to then
+  if location.is_same(args.from, args.to) then
     arguments.misuse "FROM and TO are the same store"
   end
   core.process.watch()
@@ -91,6 +99,7 @@ function M.run(args, io)
   local stopped = ended()
   if counts or so_far then summary(args, io, noun, counts or so_far) end
   if not counts then arguments.fail(message) end
+  if o.queue and not args.limit and not stopped then tell_left(io, o.queue) end
   if stopped then
     arguments.fail("stopped; begun again, it goes on where it was", STOPPED)
   end
