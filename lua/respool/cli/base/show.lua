@@ -240,7 +240,7 @@ end
 
 -- The line about the items that a queue still holds after they were moved away;
 -- nil where there are none.
----@param length respool.length
+---@param length table as queue:length() returns it
 ---@return string?
 function M.staying(length)
   if length.total == 0 then return nil end
