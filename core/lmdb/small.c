@@ -115,12 +115,22 @@ static int apply_all(lmdb_env *e) {
   return rc;
 }
 
+/* A power cut may undo LMDB's last commit, which may have made the queue, and
+   leave the journal with items of it. */
+static int keep_queue(lmdb_env *e, const queue *q) {
+  if (journal_knows(e->journal, q->id)) return 0;
+  int rc = txn_env_sync(e);
+  if (rc == RESPOOL_UNKNOWN_OUTCOME) e->must_reopen = true;
+  return rc;
+}
+
 /* In a write transaction, so that LMDB stands still. */
 static int learn_once(lmdb_env *e, known *k, int64_t *ready_at) {
   txn *t;
   int rc = unit_begin(&e->base, true, &t);
   if (rc) return rc;
   queue *q = queue_find(t, k->name, &rc);
+  if (!rc) rc = keep_queue(e, q);
   if (!rc) rc = journal_queue(e->journal, q->id, q->next_id);
   if (!rc) {
     note_queue(k, q, txn_number(t) - 1); /* of the commit before it */

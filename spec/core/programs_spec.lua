@@ -25,7 +25,7 @@ local PROGRAMS = {
   { "journal_failing", "calls that fail below the journal", 6 },
   { "journal_looking", "looks at the journal", 5 },
   { "journal_several", "several at one journal", 4 },
-  { "flushes", "what is flushed", 4 },
+  { "flushes", "what is flushed", 5 },
   { "brim", "a store whose map is full", 1 },
   { "wait", "takes that wait in one process", 2 },
   { "seam", "the verbs on another engine", 12 },

@@ -108,6 +108,9 @@ void journal_close(journal *j);
    few: ELSEWHERE when all are in use (apply all and come again). */
 int journal_queue(journal *j, uint64_t number, uint64_t next_id);
 
+/* Has it a row, given under this opening of the journal? */
+bool journal_knows(journal *j, uint64_t number);
+
 /* Drops the row of an empty queue that is removed from LMDB. BUSY while pushes
    to it lie behind the applied position, done or not: a power cut may lose the
    DONE, and with the row the ids that were given. Requires the write lock. */

@@ -25,6 +25,11 @@ int journal_queue(journal *j, uint64_t number, uint64_t next_id) {
   return rc;
 }
 
+bool journal_knows(journal *j, uint64_t number) {
+  const row *r = control_usable(j) ? NULL : row_find(j->c, number);
+  return r && r->known;
+}
+
 int journal_queue_forget(journal *j, uint64_t number) {
   int rc = state_enter(j, true);
   if (rc) return rc;

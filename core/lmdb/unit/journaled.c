@@ -287,7 +287,7 @@ int journaled_put(txn *t, const journal_item *of, size_t n) {
     if (t->rc) break;
     if (!q)
       return fail(RESPOOL_CORRUPT, "the journal holds items of a queue that "
-                  "is not in the data file");
+                  "is not in the data file; see respool repair");
     putting *p = calloc(1, sizeof *p);
     txn_fail(t, p ? 0 : RESPOOL_NOMEM);
     if (!p) break;
@@ -346,7 +346,7 @@ int journaled_apply(txn *t, int what) {
   if (rc || !t->work) return rc;
   uint64_t before = t->changes;
   rc = put_work(t);
-  txn_fail(t, rc); /* half of it is nothing to be committed */
+  txn_note(t, rc); /* half of it is nothing to be committed */
   t->work_changes += t->changes - before;
   return rc;
 }
@@ -407,7 +407,7 @@ int journaled_token(txn *t, queue *q, uint64_t worker, uint64_t *token) {
 bool journaled_forget(txn *t, const queue *q) {
   journal *j = journal_of(t);
   if (!j || (!t->work && !journal_queue_forget(j, q->id))) return true;
-  txn_fail(t, journaled_apply(t, JOURNAL_ALL));
+  txn_note(t, journaled_apply(t, JOURNAL_ALL));
   return false;
 }
 

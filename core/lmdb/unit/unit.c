@@ -60,7 +60,7 @@ static void end(txn *t) {
 
 int unit_commit(txn *t) {
   partitions_store(t);
-  txn_fail(t, journaled_store(t));
+  txn_note(t, journaled_store(t));
   queues_store(t);
   dlqs_store(t);
   recent_fold(t);

@@ -58,6 +58,12 @@ void txn_fail(txn *t, int rc) {
                respool_strerror(rc));
 }
 
+void txn_note(txn *t, int rc) {
+  if (t->rc || rc == 0) return;
+  t->changes++;
+  t->rc = rc;
+}
+
 /* ---- turns -------------------------------------------------------------- */
 
 int txn_take_turn(lmdb_env *e) {

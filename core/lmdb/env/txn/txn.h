@@ -182,6 +182,9 @@ size_t txn_number(const txn *t);
 void txn_check(txn *t, int rc);
 void txn_fail(txn *t, int rc);
 
+/* Notes a failure that has been told. */
+void txn_note(txn *t, int rc);
+
 /* A tree as it lies in the file: the number of its entries, and one by its
    key there; false when there is none. */
 size_t txn_entries(txn *t, int which);
