@@ -27,7 +27,8 @@ void journal_wait(journal *j, uint64_t key, uint32_t seen, int64_t ms) {
   if (ms <= 0 || control_usable(j)) return;
   word *w = word_of(j, key);
   atomic_fetch_add(&w->sleepers, 1);
-  futex_wait(&w->wake, FUTEX_SHARED, seen, bit_of(key), ms < SLICE_MS ? ms : SLICE_MS);
+  futex_wait(&w->wake, FUTEX_SHARED, seen, bit_of(key),
+             ms < SLICE_MS ? ms : SLICE_MS);
   atomic_fetch_sub(&w->sleepers, 1);
 }
 
@@ -35,5 +36,6 @@ void journal_wake(journal *j, uint64_t key, int n) {
   if (control_usable(j)) return;
   word *w = word_of(j, key);
   atomic_fetch_add(&w->wake, 1);
-  if (atomic_load(&w->sleepers)) futex_wake(&w->wake, FUTEX_SHARED, bit_of(key), n);
+  if (atomic_load(&w->sleepers))
+    futex_wake(&w->wake, FUTEX_SHARED, bit_of(key), n);
 }

@@ -23,8 +23,8 @@ typedef struct priority_state {
   uint64_t listed; /* each item of space PARTED below it is in a claim */
 } priority_state;
 
-/* Something will be at that time: `*from`, before which nothing is, is no later,
-   if it is known. */
+/* Something will be at that time: `*from`, before which nothing is, is no
+   later, if it is known. */
 static inline void time_comes(int64_t *from, int64_t at) {
   if (*from > at) *from = at;
 }

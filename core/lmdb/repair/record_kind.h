@@ -16,8 +16,8 @@
    says itself where it ends. `*out` is the record with its right length. */
 bool record_read(enum db db, const node *n, node *out);
 
-/* The table of a record of a tree that tables share; its key becomes that in the table.
-   DB_COUNT: there is none of that number. */
+/* The table of a record of a tree that tables share; its key becomes that in
+   the table. DB_COUNT: there is none of that number. */
 enum db record_table(node *n);
 
 bool record_queue(const node *n, queue *q); /* without its priorities */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tables that share their trees, against arrays: whatever is put and
- * deleted, in transactions small and large, that are committed or given up, both
- * have the same records, and cursors find them in the same order, also while
- * they change. The tables are neighbours, and some keys begin another.
+ * deleted, in transactions small and large, that are committed or given up,
+ * both have the same records, and cursors find them in the same order, also
+ * while they change. The tables are neighbours, and some keys begin another.
  */
 #include "../holds.h"
 
@@ -192,8 +192,8 @@ static void both_have_the_same_records(respool *s) {
   HOLDS(folds > 10 && gone > 10 && straight > 10 && walked > 1000);
 }
 
-/* A commit that finds no room to move them leaves them, and nothing is lost, but
-   they do not become more; the next one that has room moves them. */
+/* A commit that finds no room to move them leaves them, and nothing is lost,
+   but they do not become more; the next one that has room moves them. */
 static void a_full_map_leaves_them(respool *s) {
   lmdb_env *e = (lmdb_env *)s->env;
   size_t size = e->map_size, n = 0;

@@ -3,9 +3,9 @@
  * Conversations with the server that are cut off: postgres_cut URL, a URL
  * that ends in host= and the directory of its socket. A proxy between the two
  * closes the connection once it has let through so many bytes of a push, a take
- * or a settle, from either side; whatever happens to the transaction, the caller
- * is told that it has happened, and it has, once. A take may have leased other
- * items besides, which come again when that lease ends. With FAULT=long it is
+ * or a settle, from either side; whatever happens to the transaction, the
+ * caller is told that it has happened, and it has, once. A take may have leased
+ * other items besides, which come again when that lease ends. With FAULT=long it is
  * cut at every byte. Prints what does not hold; exits 0 when everything does.
  */
 #include <poll.h>

@@ -231,8 +231,8 @@ static int64_t number(kit *k, const char *sql) {
   return kit_number(k, sql);
 }
 
-/* When each token of an ordered queue was first seen; takes of such a queue come
-   one after the other. */
+/* When each token of an ordered queue was first seen; takes of such a queue
+   come one after the other. */
 #define NOTE_LEASES \
   "CREATE TABLE leased (token int8 PRIMARY KEY, at timestamptz NOT NULL); " \
   "CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ " \

@@ -14,9 +14,10 @@
  *
  * What must hold: an item that was acknowledged and is not ending is left; one
  * that is done or gone is neither left nor dead, and was done once; a settle of
- * what is gone is refused; no id is given twice, no item is left twice; payloads
- * are whole; the counters say pushed = done + died + removed + left; the store's
- * check finds nothing, also when all is drained. A RULE is broken, and the run is good when that was noticed:
+ * what is gone is refused; no id is given twice, no item is left twice;
+ * payloads are whole; the counters say pushed = done + died + removed + left;
+ * the store's check finds nothing, also when all is drained. A RULE is broken,
+ * and the run is good when that was noticed:
  *
  *   boast     pushes are acknowledged before they are called
  *   no END    the journal goes to its other half without saying so

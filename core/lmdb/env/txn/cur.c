@@ -163,7 +163,8 @@ static MDB_val stand_at(cur *c, respool_bytes key) {
 /* ---- moves -------------------------------------------------------------- */
 
 bool cur_first(cur *c) {
-  return c->table < 0 ? move(c, MDB_FIRST) : cur_seek(c, (respool_bytes){"", 0});
+  return c->table < 0 ? move(c, MDB_FIRST)
+                      : cur_seek(c, (respool_bytes){"", 0});
 }
 
 bool cur_seek(cur *c, respool_bytes key) {

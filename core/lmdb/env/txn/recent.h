@@ -14,7 +14,8 @@
  *
  * A transaction with many changes writes the others to TREE_STATE at once, and
  * any writes large values there: these would be copied once more, and what is
- * deleted would keep its pages until then. Reads go through txn_get and the cursors, which lay one tree over the other.
+ * deleted would keep its pages until then. Reads go through txn_get and the
+ * cursors, which lay one tree over the other.
  */
 #ifndef RECENT_H
 #define RECENT_H
@@ -31,15 +32,15 @@ static inline bool recent_is_gone(respool_bytes value) {
 /* Is there any record? */
 bool recent_any(txn *t);
 
-/* The tree that a record with a value of that size is to be put in; nothing lies
-   over it there. */
+/* The tree that a record with a value of that size is to be put in; nothing
+   lies over it there. */
 int recent_home(txn *t, respool_bytes key, size_t size);
 
 /* Deletes a record, if there. */
 void recent_del(txn *t, respool_bytes key);
 
-/* Before a commit: moves them to TREE_STATE if a page does not hold them. Does nothing
-   in a transaction that has failed or changed nothing. */
+/* Before a commit: moves them to TREE_STATE if a page does not hold them. Does
+   nothing in a transaction that has failed or changed nothing. */
 void recent_fold(txn *t);
 
 #endif
