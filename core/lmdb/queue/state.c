@@ -58,7 +58,7 @@ queue *queue_find(txn *t, const char *name, int *rc) {
   return NULL;
 }
 
-queue *queue_loaded(txn *t, uint32_t id) {
+queue *queue_loaded(txn *t, uint64_t id) {
   queue *q = t->last_queue;
   if (q && q->id == id) return q;
   for (q = t->queues; q && q->id != id; q = q->next) continue;

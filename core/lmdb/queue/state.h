@@ -10,7 +10,7 @@
 
 /* Loads it; NULL with NOT_FOUND when there is none. */
 queue *queue_find(txn *t, const char *name, int *rc);
-queue *queue_loaded(txn *t, uint32_t id); /* NULL: it is not */
+queue *queue_loaded(txn *t, uint64_t id); /* NULL: it is not */
 queue *queue_make(txn *t, const char *name);
 void queue_changed(txn *t, queue *q);
 void queues_store(txn *t); /* those that changed */

@@ -94,8 +94,8 @@ static bool has_number(txn *t, const char *name, uint64_t number) {
 
 queue *queue_by_number(txn *t, uint64_t number) {
   char name[RESPOOL_NAME_MAX + 1];
-  for (queue *q = t->queues; q; q = q->next)
-    if (q->id == number) return q;
+  queue *q = queue_loaded(t, number);
+  if (q) return q;
   cur c;
   cur_open(&c, t, DB_QUEUES);
   bool found = false;

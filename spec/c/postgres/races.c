@@ -9,6 +9,12 @@
 
 #include "base/clock.h"
 
+/* Another client, with the clock of the store's. */
+static void open_other(kit *k) {
+  kit_open(k, location, schema, false);
+  k->wall = store.wall;
+}
+
 typedef struct racer {
   kit k;
   kit_batch b;
@@ -31,10 +37,9 @@ static void of_two_that_take_one_gets_it(void) {
   int none = 0, both = 0;
   pthread_barrier_init(&start, NULL, 2);
   for (int i = 0; i < 2; i++) {
-    kit_open(&r[i].k, location, schema, false);
+    open_other(&r[i].k);
     r[i].start = &start;
     r[i].queue = q.id;
-    r[i].k.wall = store.wall;
   }
   for (int k = 0; k < 200; k++) {
     pthread_t t[2];
@@ -191,8 +196,7 @@ static void a_commit_that_no_standby_has_is_unknown(void) {
   kit_queue q = queue_of(NULL);
   kit other;
   pthread_t t;
-  kit_open(&other, location, schema, false);
-  other.wall = store.wall;
+  open_other(&other);
   int pid = (int)kit_number(&other, "SELECT pg_backend_pid()");
   HOLDS(session_ids(&other.s, 1, &(uint64_t){0}) == 0);
   HOLDS(script(&store, "ALTER SYSTEM SET synchronous_standby_names = 'x'") ==
@@ -215,8 +219,7 @@ static void a_commit_that_no_standby_has_is_unknown(void) {
 static void a_killed_connection_is_replaced(void) {
   kit_queue q = queue_of(NULL);
   kit other;
-  kit_open(&other, location, schema, false);
-  other.wall = store.wall;
+  open_other(&other);
   HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
   char sql[100];
   snprintf(sql, sizeof sql, "SELECT count(pg_terminate_backend(%d))",
@@ -243,8 +246,7 @@ static PGconn *start_late(const char *const *keys, const char *const *to,
 static void who_comes_up_late_is_asked_before_it_is_sent_anything(void) {
   kit_queue q = queue_of(NULL);
   kit other;
-  kit_open(&other, location, schema, false);
-  other.wall = store.wall;
+  open_other(&other);
   HOLDS(kit_push_items(&other, q.id, 1, NULL, NULL) == 0);
   other.s.ids.end += 1 << 30; /* ids that this server has not given out */
   connection_close(&other.s.at);
