@@ -276,6 +276,11 @@ typedef struct respool_store_stats {
   uint64_t journal_items;   /* that live there alone */
   uint64_t journal_bytes;   /* of its records that a half still keeps */
   uint64_t journal_flushes; /* since its control block was made */
+  /* of a database, as far as the server tells: for how long, in ms, the oldest
+     snapshot is held that keeps dead rows from being removed, and how many
+     dead rows its items have left; 0 elsewhere */
+  int64_t snapshot_age;
+  uint64_t dead_rows;
 } respool_store_stats;
 
 #define RESPOOL_STORE_STATS_INIT { .size = sizeof(respool_store_stats) }

@@ -134,6 +134,10 @@ local ROWS = {
     { "Reader slots", "short",
       { "in use", "respool_readers" .. S },
       { "of", "respool_max_readers" .. S } },
+    { "Dead rows of a database", "short",
+      { "dead rows", "respool_dead_rows" .. S } },
+    { "Oldest snapshot of a database", "s",
+      { "held for", "respool_snapshot_age_seconds" .. S } },
   },
 }
 

@@ -109,11 +109,31 @@ describe("a queue beside a snapshot that is held", function()
     assert(assert(helper.open(location)):queue "orders")
     local pid = hold()
     local n, seconds = entries_a_life(schema, ours(location))
-    local found = db:sql(("SELECT pid, seconds >= 0, dead_rows >= 0 "
+    local found = db:sql(("SELECT holder, seconds >= 0, dead_rows >= 0 "
       .. "FROM %s.v1_horizon()"):format(schema))
     let_go(pid)
-    assert.equal(pid .. "|t|t", found)
+    assert.equal(("session %d|t|t"):format(pid), found)
     assert.is_true(n < bound(seconds))
+  end)
+
+  it("is told by health and metrics", function()
+    local store = assert(helper.open((db:url())))
+    local pid = hold()
+    os.execute "sleep 1"
+    local health = store:health {
+      snapshot_age = 0.5, write_seconds = 60, read_seconds = 60,
+    }
+    local vacuum = health.components.vacuum
+    local metrics = store:metrics()
+    let_go(pid)
+    assert.equal("degraded", vacuum.status)
+    assert.equal("degraded", health.status)
+    assert.is_true(vacuum.snapshot_age >= 1 and vacuum.snapshot_age < 60)
+    assert.is_true(vacuum.dead_rows >= 0)
+    assert.matches("\nrespool_snapshot_age_seconds [1-9]", metrics)
+    assert.equal("healthy",
+                 store:health({ snapshot_age = 600 }).components.vacuum.status)
+    assert(store:close())
   end)
 
   it("would visit all dead rows with one row an item", function()

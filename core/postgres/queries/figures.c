@@ -64,6 +64,8 @@ int look_store_stat(looking *k) {
   out->id[n] = '\0';
   out->file_bytes = out->used_bytes = (uint64_t)value_int(look_answer(k), 0, 1);
   out->last_txn = (uint64_t)value_int(look_answer(k), 0, 2);
+  out->snapshot_age = value_int(look_answer(k), 0, 3);
+  out->dead_rows = (uint64_t)value_int(look_answer(k), 0, 4);
   out->available_bytes = RESPOOL_UNLIMITED;
   pthread_mutex_lock(&k->e->lock);
   out->commits = k->e->took;

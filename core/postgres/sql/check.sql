@@ -147,11 +147,14 @@ CREATE FUNCTION v1_scan_replays() RETURNS TABLE (name text, record bytea)
 LANGUAGE sql STABLE AS $$ SELECT r.name, r.record FROM replay r $$;
 
 -- Bytes on the server's disk; and a number that rises with every commit.
-CREATE FUNCTION v1_store(OUT id text, OUT bytes int8, OUT last_txn int8)
+CREATE FUNCTION v1_store(OUT id text, OUT bytes int8, OUT last_txn int8,
+                         OUT snapshot_age int8, OUT dead_rows int8)
 LANGUAGE sql STABLE AS $$
   SELECT (SELECT m.value FROM meta m WHERE m.name = 'store'),
     (SELECT sum(pg_total_relation_size(c.oid))::int8 FROM pg_class c
       WHERE c.relnamespace = (
         SELECT r.relnamespace FROM pg_class r WHERE r.oid = 'run'::regclass)
         AND c.relkind = 'r'),
-    txid_snapshot_xmax(txid_current_snapshot()) $$;
+    txid_snapshot_xmax(txid_current_snapshot()),
+    (h.seconds * 1000)::int8, h.dead_rows
+  FROM v1_horizon() h $$;

@@ -149,15 +149,25 @@ CREATE FUNCTION v1_forget_calls(page int4) RETURNS int8 LANGUAGE sql AS $$
     RETURNING 1)
   SELECT count(*) FROM gone $$;
 
--- Who keeps vacuum from removing dead rows: the oldest transaction, and how
--- old it is in seconds; dead rows of the table of runs.
-CREATE FUNCTION v1_horizon(OUT pid int4, OUT seconds float8,
+-- What keeps vacuum from removing dead rows, the oldest of such, and for how
+-- many seconds: of a slot nobody knows, of another role's session only who has
+-- pg_read_all_stats. And the dead rows of the table of runs.
+CREATE FUNCTION v1_horizon(OUT holder text, OUT seconds float8,
                            OUT dead_rows int8)
 LANGUAGE sql STABLE AS $$
-  SELECT a.pid, extract(epoch FROM clock_timestamp() - a.xact_start),
+  SELECT a.holder, extract(epoch FROM clock_timestamp() - a.since)::float8,
     (SELECT s.n_dead_tup FROM pg_stat_all_tables s
       WHERE s.relid = 'run'::regclass)
-  FROM (SELECT 1) one LEFT JOIN LATERAL (
-    SELECT * FROM pg_stat_activity b WHERE b.backend_xmin IS NOT NULL
-      AND b.pid <> pg_backend_pid()
-    ORDER BY age(b.backend_xmin) DESC LIMIT 1) a ON true $$;
+  FROM (SELECT 1) one LEFT JOIN (
+    SELECT 'session ' || b.pid AS holder, b.xact_start AS since,
+        b.backend_xmin AS xmin
+      FROM pg_stat_activity b WHERE b.pid <> pg_backend_pid()
+        AND coalesce(b.datname, current_database()) = current_database()
+        AND b.backend_type <> 'autovacuum worker'
+    UNION ALL
+    SELECT 'prepared transaction ' || p.gid, p.prepared, p.transaction
+      FROM pg_prepared_xacts p WHERE p.database = current_database()
+    UNION ALL
+    SELECT 'replication slot ' || s.slot_name, NULL, s.xmin
+      FROM pg_replication_slots s) a ON a.xmin IS NOT NULL
+  ORDER BY age(a.xmin) DESC NULLS LAST LIMIT 1 $$;

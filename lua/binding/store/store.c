@@ -152,6 +152,8 @@ static const record_field STATS[] = {
   RECORD(respool_store_stats, journal_items, COUNT),
   RECORD(respool_store_stats, journal_bytes, COUNT),
   RECORD(respool_store_stats, journal_flushes, COUNT),
+  RECORD(respool_store_stats, snapshot_age, SPAN),
+  RECORD(respool_store_stats, dead_rows, COUNT),
   RECORD_END
 };
 

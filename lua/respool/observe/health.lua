@@ -34,6 +34,9 @@ local M = {}
 ---@field read_seconds number|respool.bounds? 0.1, 1
 ---@field store_fill number|respool.bounds? of max_bytes; 0.8, 0.95
 ---@field readers number|respool.bounds? part of the slots; 0.8, 0.95
+---@field snapshot_age number|respool.bounds? seconds that a snapshot keeps dead
+--- rows of a database; 3600, never
+---@field dead_rows number|respool.bounds? of a database; 1e7, never
 ---@field error_rate number|respool.bounds? of a queue's outcomes; 0.1, 0.5
 ---@field dead_share number|respool.bounds? of the items that ended those that
 --- are dead letters; 0.1, 0.5
@@ -50,8 +53,9 @@ local M = {}
 
 ---@class respool.health
 ---@field status respool.health_status
----@field components table storage, readers, queues by name, and if this handle
---- has any, buffers by queue: see respool.buffered
+---@field components table storage, readers (in files), vacuum (in a database),
+--- queues by name, and if this handle has any, buffers by queue: see
+--- respool.buffered
 
 local LEVELS = { healthy = 1, degraded = 2, unhealthy = 3 }
 
@@ -79,6 +83,7 @@ local FORM = {
   read_seconds = bounds, store_fill = bounds, readers = bounds,
   error_rate = bounds, oldest_age = bounds, fill = bounds,
   dead_share = bounds, dead = bounds, ready = bounds, refused = bounds,
+  snapshot_age = bounds, dead_rows = bounds,
   queue = options.name,
 }
 
@@ -88,6 +93,7 @@ local DEFAULTS = {
   error_rate = { 0.1, 0.5 }, oldest_age = { 3600, huge },
   fill = { 0.8, 0.99 }, dead_share = { 0.1, 0.5 }, dead = { huge, huge },
   ready = { huge, huge }, refused = { 0, huge },
+  snapshot_age = { 3600, huge }, dead_rows = { 1e7, huge },
 }
 local WINDOW, LEAST = 300, 10
 
@@ -189,6 +195,14 @@ local function readers(stats, limit)
     status = judge(stats.readers / stats.max_readers, limit.readers),
     used = stats.readers, max = stats.max_readers,
   }
+end
+
+-- What vacuum could not remove; only of a database.
+local function vacuum(stats, limit)
+  if stats.max_readers > 0 then return nil end
+  return component({
+    snapshot_age = stats.snapshot_age, dead_rows = stats.dead_rows,
+  }, { "snapshot_age", "dead_rows" }, limit)
 end
 
 
@@ -302,6 +316,7 @@ local function components(store, o)
   end
   return {
     storage = storage(store, stats, limit), readers = readers(stats, limit),
+    vacuum = vacuum(stats, limit),
     queues = judged, buffers = buffers(store),
   }
 end
@@ -320,7 +335,7 @@ end
 function M.check(store, given)
   local parts = components(store, options.read(FORM, given, 1))
   local status = parts.storage.status
-  if parts.readers then status = worst(status, parts.readers.status) end
+  status = worst_of({ parts.readers, parts.vacuum }, status)
   status = worst_of(parts.buffers, worst_of(parts.queues, status))
   return { status = status, components = parts }
 end

@@ -308,6 +308,9 @@ local STORE_GAUGES = {
     "Bytes left on the disk of the store." },
   { "respool_readers", "readers", "Reader slots in use." },
   { "respool_max_readers", "max_readers", "Reader slots of the store." },
+  { "respool_snapshot_age_seconds", "snapshot_age",
+    "Since when a snapshot keeps dead rows of the database." },
+  { "respool_dead_rows", "dead_rows", "Dead rows that items have left." },
 }
 
 local function add_store(text, stats)

@@ -105,6 +105,12 @@ local function storage_note(s)
     wrote, output.duration(s.read_seconds), fill or "")
 end
 
+local function vacuum_note(v)
+  local held = v.snapshot_age > 0 and (", a snapshot has been held for %s")
+    :format(output.duration(v.snapshot_age)) or ""
+  return ("%s%s"):format(output.count(v.dead_rows, "dead row"), held)
+end
+
 local function queue_note(q)
   local notes = { ("%s ready"):format(output.number(q.ready)) }
   local function add(format, value)
@@ -139,6 +145,8 @@ local function rows_of(health)
   if parts.readers then
     rows[2] = { "readers", parts.readers.status, ("%d of %d slots"):format(
       parts.readers.used, parts.readers.max) }
+  elseif parts.vacuum then
+    rows[2] = { "vacuum", parts.vacuum.status, vacuum_note(parts.vacuum) }
   end
   for _, name in ipairs(queue_stats.sorted(parts.queues)) do
     local q = parts.queues[name]

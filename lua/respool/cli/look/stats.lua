@@ -72,7 +72,12 @@ end
 ---@return any[][]
 function M.store_fields(s)
   if s.max_bytes == 0 then
-    return { { "in use", output.bytes(s.used_bytes) } }
+    return {
+      { "in use", output.bytes(s.used_bytes) },
+      { "dead rows of items", output.number(s.dead_rows) },
+      { "oldest snapshot", s.snapshot_age > 0
+        and output.duration(s.snapshot_age) or "-" },
+    }
   end
   return {
     { "file", output.bytes(s.file_bytes) },
