@@ -249,14 +249,6 @@ static enum next after_failure(session *l, call *k, int tries, int64_t end,
   return OVER;
 }
 
-/* The server has committed, but says that a standby may not have it. */
-static int look_at_warning(session *l, const call *k) {
-  if (!l->at.doubtful) return 0;
-  l->at.doubtful = false;
-  if (!k->changes) return 0;
-  return unknown(l, "the commit did not wait for a standby");
-}
-
 int call_run(session *l, call *k) {
   int64_t end = clock_mono() + l->patience;
   int rc = 0;
@@ -273,9 +265,8 @@ int call_run(session *l, call *k) {
     call_begin(l, k);
     if (has_looked(l) && !connection_run(&l->at, k->requests, k->n, k->relaxed,
                                          deadline, &k->why)) {
-      rc = look_at_warning(l, k);
-      if (!rc) note_change(l, k);
-      return rc;
+      note_change(l, k);
+      return 0;
     }
     if (after_failure(l, k, tries, end, &rc) == OVER) {
       if (k->resolved) note_change(l, k);

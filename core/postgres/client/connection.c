@@ -352,6 +352,8 @@ static int run(connection *c, request *r, size_t n, bool relaxed,
   set_deadline(c, deadline);
   rc = send_all(c, r, n, relaxed, prepare, f);
   if (!rc) rc = receive_all(c, r, n, relaxed, prepare, f);
+  if (!rc && c->doubtful) /* as good as no answer */
+    failure_broken(f, true, "the commit did not wait for a standby");
   if (rc || f->broken) connection_close(c);
   if (!rc && !*f->sqlstate && !f->broken) return 0;
   for (size_t i = 0; i < n; i++) request_clear(&r[i]);

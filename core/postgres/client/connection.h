@@ -50,8 +50,8 @@ void connection_close(connection *c);
 
 /* Runs requests as one transaction: 0, or -1 with `*f` and without results.
    A broken connection is closed, as is one on which nothing comes or goes for
-   as long as the deadline was away. `relaxed`: the commit does not wait for the
-   disk. */
+   as long as the deadline was away, and one that warns that a standby may not
+   have the commit. `relaxed`: the commit does not wait for the disk. */
 int connection_run(connection *c, request *r, size_t n, bool relaxed,
                    int64_t deadline, pg_failure *f);
 
