@@ -47,7 +47,7 @@ lmdb/repair = compact check_partitions check record_kind overlay salvage conflic
 lmdb/migrate = convert migrate
 lmdb = maintain beside small step apply look engine
 postgres/client = libpq values error url statement connection call
-postgres/record = run taken items
+postgres/record = run taken marks items
 postgres/env = env schema known bells open
 postgres/queue = plan append burial flow take change settle policy records \
   dead work

@@ -41,6 +41,7 @@ typedef struct hand {
   enum variant variant;
   int group;
   values v;
+  marks marks;
   int64_t token;
   double rate; /* items a second, over whole cycles */
 } hand;
@@ -154,18 +155,16 @@ static void runs_push(hand *h) {
     die("push", respool_error_text());
 }
 
-static kit_take marks_of(hand *h, int64_t *looked) {
-  kit_take o = {.low_due = h->b.head.low_due, .low_fresh = h->b.head.low_fresh};
-  if (clock_mono() - *looked < 1000 && o.low_fresh) return o;
-  *looked = clock_mono();
-  return (kit_take){.lease = 0};
-}
-
-/* The marks of the last take that found something. */
-static size_t runs_take(hand *h, int64_t *looked) {
-  kit_take o = marks_of(h, looked);
+static void take_runs(hand *h, enum look how) {
+  kit_take o = {.marks = &h->marks, .how = how};
   if (kit_take_items(&h->k, queue.id, h->group, &o, &h->b))
     die("take", respool_error_text());
+}
+
+static size_t runs_take(hand *h) {
+  enum look how = marks_look(&h->marks);
+  take_runs(h, how);
+  if (!h->b.n && how == LOOK_ON) take_runs(h, LOOK_BACK);
   return h->b.n;
 }
 
@@ -177,16 +176,8 @@ static enum statement put_done(hand *h, values *v, call *c) {
   return kit_put_done(&h->k, v, &h->b);
 }
 
-static void put_mark(values *v, int64_t at) {
-  if (at)
-    put_int8(v, at);
-  else
-    put_null(v);
-}
-
-static void put_take(hand *h, values *v, int64_t *looked) {
+static void put_take(hand *h, values *v, enum look how) {
   uint64_t token;
-  kit_take marks = marks_of(h, looked);
   if (session_token(&h->k.s, 0, &token)) die("token", respool_error_text());
   put_int4(v, queue.id);
   put_int4(v, session_slot(&h->k.s));
@@ -194,14 +185,15 @@ static void put_take(hand *h, values *v, int64_t *looked) {
   put_int4(v, h->group);
   put_null(v);
   put_null(v);
-  put_mark(v, marks.low_due);
-  put_mark(v, marks.low_fresh);
+  marks_put(v, &h->marks, how);
   put_null(v);
   put_int8(v, (int64_t)token);
 }
 
 /* What is held is done, and the next batch taken, in one unit. */
-static size_t next_batch(hand *h, int64_t *looked) {
+static size_t next_batch(hand *h) {
+  enum look how = marks_look(&h->marks);
+  int64_t sent = clock_mono();
   values v[2];
   request r[2] = {{.values = &v[0]},
                   {.statement = STATEMENT_TAKE, .values = &v[1]}};
@@ -210,10 +202,11 @@ static size_t next_batch(hand *h, int64_t *looked) {
   values_init(&v[0]);
   values_init(&v[1]);
   r[0].statement = put_done(h, &v[0], &c);
-  put_take(h, &v[1], looked);
+  put_take(h, &v[1], how);
   if (call_run(&h->k.s, &c)) die("unit", respool_error_text());
   broken += value_count(r[0].result, 0, 0) > 0;
   kit_read_batch(r[1].result, &h->b);
+  marks_keep(&h->marks, r[1].result, how, sent);
   call_clear(&c);
   values_free(&v[0]);
   values_free(&v[1]);
@@ -221,14 +214,14 @@ static size_t next_batch(hand *h, int64_t *looked) {
 }
 
 /* How many items were handled. */
-static size_t cycle(hand *h, int64_t *looked) {
+static size_t cycle(hand *h) {
   if (h->variant == ROWS) {
     naive_push(h);
     return (size_t)naive_done(h, naive_take(h));
   }
   runs_push(h);
-  if (h->variant == NEXT && h->b.n_runs) return next_batch(h, looked);
-  size_t n = runs_take(h, looked);
+  if (h->variant == NEXT && h->b.n_runs) return next_batch(h);
+  size_t n = runs_take(h);
   if (h->variant == NEXT) return 0;
   if (n) broken += kit_done(&h->k, queue.id, &h->b) > 0;
   return n;
@@ -240,11 +233,11 @@ static size_t cycle(hand *h, int64_t *looked) {
    is up counts, and so does its time; and none is the only one. */
 static void *work(void *arg) {
   hand *h = arg;
-  int64_t looked = 0, start = clock_mono_us();
+  int64_t start = clock_mono_us();
   size_t n = 0;
   h->b.n_runs = h->b.n = 0;
   memset(&h->b.head, 0, sizeof h->b.head);
-  for (int cycles = 0; !stop || cycles < 4; cycles++) n += cycle(h, &looked);
+  for (int cycles = 0; !stop || cycles < 4; cycles++) n += cycle(h);
   h->rate = (double)n * 1e6 / (double)(clock_mono_us() - start);
   return NULL;
 }
@@ -328,14 +321,13 @@ static void compare(hand *h, int conns, int group, double seconds,
 static void idle(hand *h) {
   kit_number(&h->k, "SELECT 1");
   pq.setnonblocking(h->k.s.at.c, 1);
-  int64_t looked = clock_mono() + 1000000;
   kit_take_items(&h->k, queue.id, 1, NULL, &h->b);
   kit_number(&h->k, "SELECT 1");
   int64_t wal = kit_number(&h->k, "SELECT (pg_current_wal_insert_lsn() - "
                            "'0/0')::int8");
   int64_t start = clock_mono_us();
   h->group = 1;
-  for (int i = 0; i < 2000; i++) runs_take(h, &looked);
+  for (int i = 0; i < 2000; i++) take_runs(h, LOOK_ALL);
   int64_t took = clock_mono_us() - start;
   wal = kit_number(&h->k, "SELECT (pg_current_wal_insert_lsn() - '0/0')"
                    "::int8") - wal;

@@ -95,7 +95,7 @@ database.describe("partitions in a database", "parted", function(db)
 
   local TAKE = [[
     SELECT count(*) FROM queue u, v1_take(u.id, 0, NULL, 1, NULL, NULL, NULL,
-      NULL, NULL, 1000000000)]]
+      NULL, 1000000000)]]
 
   it("give what a hold kept, where it ends while a take leaves their lines",
      function()

@@ -64,13 +64,13 @@ describe("a queue beside a snapshot that is held", function()
     return (settled_count(schema) - before) / LIVES, seconds
   end
 
-  local function ours(location)
+  local function ours(location, lease)
     return function(n)
       local store = assert(helper.open(location))
       local queue = assert(store:queue "orders")
       for i = 1, n do
         assert(queue:push(i))
-        local batch = assert(queue:take())
+        local batch = assert(queue:take { lease = lease })
         assert.equal(i, batch:item(1).payload)
         batch:done()
         assert(batch:settle())
@@ -99,9 +99,10 @@ describe("a queue beside a snapshot that is held", function()
     end
   end
 
-  -- Once a second a take looks at all that is due, dead or not.
+  -- Once a second a take looks at all that is due, dead or not, and once at
+  -- what was within the last seconds.
   local function bound(seconds)
-    return 40 + seconds * 2 * (DEAD + LIVES) / LIVES
+    return 40 + seconds * 4 * (DEAD + LIVES) / LIVES
   end
 
   it("goes on, and visits no more than without", function()
@@ -134,6 +135,17 @@ describe("a queue beside a snapshot that is held", function()
     assert.equal("healthy",
                  store:health({ snapshot_age = 600 }).components.vacuum.status)
     assert(store:close())
+  end)
+
+  -- The entry of a lease lies at its end. Once that has passed, it lies where
+  -- takes look for what is due, though the item was done long before.
+  it("visits no more when the ends of leases have passed", function()
+    local location, schema = db:url()
+    assert(assert(helper.open(location)):queue "orders")
+    local pid = hold()
+    local n, seconds = entries_a_life(schema, ours(location, 0.01))
+    let_go(pid)
+    assert.is_true(n < bound(seconds))
   end)
 
   it("would visit all dead rows with one row an item", function()

@@ -11,7 +11,7 @@
 /* name, function, parameters */
 #define STATEMENTS(X) \
   X(PUSH, "v1_push", 26) X(PUSH_RUN, "v1_push_run", 12) \
-  X(PUSH_DEAD, "v1_push_dead", 11) X(TAKE, "v1_take", 10) \
+  X(PUSH_DEAD, "v1_push_dead", 11) X(TAKE, "v1_take", 9) \
   X(DONE, "v1_done", 11) X(DONE_RUN, "v1_done_run", 9) \
   X(SETTLE, "v1_settle", 36) \
   X(EXTEND, "v1_extend", 6) X(EXPIRE, "v1_expire", 6) \

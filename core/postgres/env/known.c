@@ -47,6 +47,7 @@ static known_queue *find_or_make(pg_env *e, const char *name) {
 void known_free(pg_env *e) {
   while (e->queues) {
     known_queue *next = e->queues->next;
+    marks_free(&e->queues->marks.marks);
     free(e->queues->marks.credits);
     free(e->queues);
     e->queues = next;
@@ -75,7 +76,7 @@ static void remember(pg_env *e, const char *name, const pg_queue *q) {
   pthread_mutex_lock(&e->lock);
   known_queue *k = find_or_make(e, name);
   if (k) {
-    if (k->queue.id != q->id) k->marks.due = k->marks.fresh = 0;
+    if (k->queue.id != q->id) marks_free(&k->marks.marks);
     k->queue = *q;
   }
   pthread_mutex_unlock(&e->lock);

@@ -8,6 +8,7 @@
 #define POSTGRES_KNOWN_H
 
 #include "postgres/env/env.h"
+#include "postgres/record/marks.h"
 
 typedef struct pg_queue {
   int id, version; /* id 0: not known */
@@ -15,10 +16,9 @@ typedef struct pg_queue {
   queue_config config;
 } pg_queue;
 
-/* Marks of the last take that found something: see take.sql. */
+/* What the last takes leave to the next. */
 typedef struct take_marks {
-  int64_t due, fresh; /* 0: none */
-  int64_t looked;     /* when all was looked at, by the monotonic clock */
+  marks marks;
   int64_t *credits;   /* of weighted priorities */
   size_t n_credits;
 } take_marks;

@@ -13,11 +13,9 @@
 #include "postgres/queue/burial.h"
 #include "postgres/record/items.h"
 
-#define LOOK_ALL 1000 /* ms for which marks are passed */
-
 /* ---- asking ------------------------------------------------------------- */
 
-static void put_mark(values *v, int64_t at) {
+static void put_unless_0(values *v, int64_t at) {
   if (at)
     put_int8(v, at);
   else
@@ -34,29 +32,28 @@ static void put_credits(values *v, const take_marks *m) {
   array_end(v);
 }
 
-/* Marks hold for real time only, and for a second. */
-static bool may_mark(const plan *p, const take_marks *m) {
-  return m && p->now == SERVER_TIME && (m->due || m->fresh) &&
-         clock_mono() - m->looked < LOOK_ALL;
+/* Marks hold for real time only. */
+static enum look how_to_look(const plan *p, const take_marks *m) {
+  return m && p->now == SERVER_TIME ? marks_look(&m->marks) : LOOK_ALL;
 }
 
-static int plan_take(plan *p, taking *k, bool marked) {
+static int plan_take(plan *p, taking *k, enum look how) {
   take_marks *m = known_marks(p->e, k->name);
   uint64_t token;
   int rc = session_token(p->l, k->r->worker, &token);
   if (rc) return rc;
   values *v = plan_add(p, STATEMENT_TAKE, &k->request);
-  k->marked = marked && may_mark(p, m);
+  k->how = how;
+  k->sent = clock_mono();
   plan_put_queue(p, v, k->queue.id);
   plan_put_wall(p, v);
   put_int4(v, k->r->items > INT_MAX ? INT_MAX : (int64_t)k->r->items);
-  put_mark(v, (int64_t)k->r->bytes);
+  put_unless_0(v, (int64_t)k->r->bytes);
   if (k->r->lease == RESPOOL_KEEP)
     put_null(v);
   else
     put_int8(v, k->r->lease);
-  put_mark(v, k->marked ? m->due : 0);
-  put_mark(v, k->marked ? m->fresh : 0);
+  marks_put(v, m ? &m->marks : NULL, how);
   put_credits(v, m);
   put_int8(v, (int64_t)token);
   return 0;
@@ -70,7 +67,8 @@ int take_plan(plan *p, taking *k, const char *name, claim_req *r) {
   r->more = false;
   r->due_in = INT64_MAX;
   int rc = known_find(p->e, p->l, name, &k->queue);
-  return rc ? rc : plan_take(p, k, true);
+  if (rc) return rc;
+  return plan_take(p, k, how_to_look(p, known_marks(p->e, name)));
 }
 
 /* ---- runs into a batch -------------------------------------------------- */
@@ -247,17 +245,16 @@ static int read_answer(filling *w) {
 
 /* ---- after it ----------------------------------------------------------- */
 
-static void keep_marks(plan *p, taking *k, const taken_head *h) {
+static void keep_marks(plan *p, taking *k) {
   take_marks *m = known_marks(p->e, k->name);
   if (!m) return;
-  if (h->low_due) m->due = h->low_due;
-  if (h->low_fresh) m->fresh = h->low_fresh;
-  if (!k->marked) m->looked = clock_mono();
-  size_t n = taken_credits(plan_answer(p, k->request), NULL, 0);
+  const PGresult *r = plan_answer(p, k->request);
+  if (p->now == SERVER_TIME) marks_keep(&m->marks, r, k->how, k->sent);
+  size_t n = taken_credits(r, NULL, 0);
   if (!n) return;
   int64_t *credits = realloc(m->credits, n * sizeof *credits);
   if (!credits) return;
-  taken_credits(plan_answer(p, k->request), credits, n);
+  taken_credits(r, credits, n);
   m->credits = credits;
   m->n_credits = n;
 }
@@ -289,11 +286,11 @@ static int fill(plan *p, taking *k, const taken_head *h) {
   return 0;
 }
 
-/* Marks may have passed over something: looks at all. */
+/* Marks may have passed over something. */
 static int take_again(plan *old, taking *k) {
   plan p;
   plan_init(&p, old->e, old->l);
-  int rc = plan_take(&p, k, false);
+  int rc = plan_take(&p, k, LOOK_BACK);
   if (!rc) rc = plan_run(&p, true);
   if (!rc) rc = take_end(&p, k);
   plan_free(&p);
@@ -315,9 +312,9 @@ int take_end(plan *p, taking *k) {
   if (h.policy != k->queue.version)
     rc = known_load(p->e, p->l, k->name, &k->queue);
   if (rc) return rc;
-  keep_marks(p, k, &h);
+  keep_marks(p, k);
   if (h.token) return fill(p, k, &h);
-  if (k->marked) return take_again(p, k);
+  if (k->how == LOOK_ON) return take_again(p, k);
   if (h.next_due)
     k->r->due_in = h.next_due > h.now ? h.next_due - h.now : 1;
   return 0;
@@ -359,7 +356,7 @@ int take_expired(pg_env *e, session *l, int64_t now, const char *name,
   plan_put_queue(&p, v, k.queue.id);
   plan_put_wall(&p, v);
   put_int4(v, max_runs);
-  put_mark(v, (int64_t)id);
+  put_unless_0(v, (int64_t)id);
   put_int8(v, (int64_t)token);
   if (!rc) rc = plan_run(&p, false);
   if (!rc) rc = bury_expired(&p, &k, ended, runs);

@@ -13,7 +13,8 @@ typedef struct taking {
   const char *name; /* of the queue */
   claim_req *r;
   pg_queue queue;
-  bool marked;      /* it passes the marks of the last take */
+  enum look how;
+  int64_t sent;     /* by the monotonic clock */
   size_t request;
 } taking;
 

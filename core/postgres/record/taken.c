@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum column {
-  KIND, PLACE, TOKEN, NOW, NEXT_DUE, LOW_DUE, LOW_FRESH, POLICY, CREDITS,
+  KIND, PLACE, TOKEN, NOW, NEXT_DUE, MARKS, POLICY, CREDITS,
   FIRST, N, LIVE, SKIP, BITS, DUE, STATE, PRIORITY, ATTEMPTS, DELIVERIES,
   CRASHES, DELAY, PUSHED_AT, EXPIRES_AT, VERSION, LAPSES, HISTORY, MEMO, BYTES
 };
@@ -17,8 +17,6 @@ bool taken_head_read(const PGresult *r, taken_head *h) {
   *h = (taken_head){
     .token = (uint64_t)value_int(r, 0, TOKEN), .now = value_int(r, 0, NOW),
     .next_due = value_int(r, 0, NEXT_DUE),
-    .low_due = value_int(r, 0, LOW_DUE),
-    .low_fresh = value_int(r, 0, LOW_FRESH),
     .policy = (int32_t)value_int(r, 0, POLICY)};
   return true;
 }
@@ -71,6 +69,14 @@ bool taken_live(const taken *t, uint32_t i) {
 size_t taken_credits(const PGresult *r, int64_t *out, size_t n) {
   for (size_t i = 0; i < n; i++) out[i] = value_element(r, 0, CREDITS, i);
   return value_count(r, 0, CREDITS);
+}
+
+size_t taken_marks(const PGresult *r) {
+  return value_count(r, 0, MARKS);
+}
+
+int64_t taken_mark(const PGresult *r, size_t i) {
+  return value_element(r, 0, MARKS, i);
 }
 
 size_t taken_dropped(const PGresult *r, uint64_t *items) {

@@ -18,7 +18,6 @@ enum taken_kind {
 typedef struct taken_head {
   uint64_t token;       /* 0: nothing was taken */
   int64_t now, next_due; /* next_due 0: nothing waits */
-  int64_t low_due, low_fresh; /* 0: nothing was there */
   int32_t policy;
 } taken_head;
 
@@ -54,6 +53,8 @@ bool taken_live(const taken *t, uint32_t i); /* of n */
    `out`; and what v1_expire dropped by itself: how many runs, of how many
    items. */
 size_t taken_credits(const PGresult *r, int64_t *out, size_t n);
+size_t taken_marks(const PGresult *r); /* how many numbers, see marks.h */
+int64_t taken_mark(const PGresult *r, size_t i);
 size_t taken_dropped(const PGresult *r, uint64_t *items);
 
 #endif

@@ -11,8 +11,7 @@ CREATE TYPE v1_taken AS (
   token int8,       -- head: of the batch; 0: nothing was taken
   now int8,         -- head
   next_due int8,    -- head: when something is due; NULL: nothing waits
-  low_due int8,     -- head: marks for the next take
-  low_fresh int8,
+  marks int8[],     -- head: for the next take, see range_of
   policy int4,      -- head: version of the queue's policy
   credits int8[],   -- head: of weighted priorities
   first int8, n int4, live int4, skip int4, bits varbit,

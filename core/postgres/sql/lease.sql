@@ -33,11 +33,11 @@ BEGIN
     UPDATE run x SET fresh = x.fresh & 2, due = after(t, p.lease),
         epoch = tok, state = 1
       FROM old WHERE x.ctid = old.tid
-      RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8,
-        NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
-        x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
-        x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
-        x.history, x.memo, x.bytes;
+      RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8[],
+        NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip, x.bits, x.due,
+        x.state, x.priority, x.attempts, x.deliveries, x.crashes, x.delay,
+        x.pushed_at, x.expires_at, x.version, x.lapses, x.history, x.memo,
+        x.bytes;
 END $$;
 
 -- Leases go on to `lease_ms` from now, and end earlier than they would have if

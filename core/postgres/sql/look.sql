@@ -5,10 +5,10 @@
 CREATE FUNCTION shown(x run, place int8) RETURNS v1_taken
 LANGUAGE sql STABLE AS $$
   SELECT 1::int2, place::int4, CASE WHEN x.state = 1 THEN x.epoch END,
-    NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int4, NULL::int8[],
-    x.first, x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority,
-    x.attempts, x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
-    x.version, x.lapses, x.history, x.memo, x.bytes $$;
+    NULL::int8, NULL::int8, NULL::int8[], NULL::int4, NULL::int8[], x.first,
+    x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
+    x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
+    x.lapses, x.history, x.memo, x.bytes $$;
 
 -- Has any of its items failed or crashed before?
 CREATE FUNCTION has_failed(x run) RETURNS boolean LANGUAGE sql IMMUTABLE AS

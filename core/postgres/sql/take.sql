@@ -114,16 +114,28 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Marks are pairs: a range of an index that takes look through, and where they
+-- begin: at what the last look found there, or at its time when it found
+-- nothing. What lies before it is over, but for runs that could not be seen
+-- then: they were locked, or their transaction was under way. So the client
+-- sends none, or earlier ones, now and then. A range is that of a priority and
+-- `fresh`, of all that expires -1.
+CREATE FUNCTION range_of(pr int2, fr int4) RETURNS int8
+LANGUAGE sql IMMUTABLE AS $$ SELECT pr * 4::int8 + fr $$;
+CREATE FUNCTION mark_of(marks int8[], range int8) RETURNS int8
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT coalesce(marks[array_position(marks, range) + 1], 0) $$;
+
 -- The take of what v1_take cannot hand out at once.
 CREATE FUNCTION take_special(p queue, q int4, slot_no int4, t int8, want int4,
-  room int8, lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
-  tok int8)
+  room int8, lease_ms int8, marks int8[], credit int8[], tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   lease_end int8; h v1_taken; r record; c refcursor; opened boolean;
   done text;
   pri int2[]; caps int4[]; pr int2; fr int2; cap int4; low int8; picked record;
+  soon int8 := 9223372036854775807; -- when the client looks again anyway
   k int4; w int4 := want; got int4 := 0; fits int4; nth int4;
   filled boolean := false; crashed_items int8 := 0;
   sum int8 := 0;   -- bytes of bodies handed out
@@ -161,13 +173,18 @@ BEGIN
     w := want;
   END IF;
   lease_end := after(t, coalesce(lease_ms, p.lease));
-  IF p.expires AND EXISTS (SELECT FROM run x WHERE x.queue = q
-      AND x.expires_at <= t AND x.state <> 1) THEN
-    IF p.drop_expired THEN
+  IF p.expires THEN
+    SELECT x.expires_at INTO low FROM run x WHERE x.queue = q
+      AND x.expires_at >= mark_of(marks, -1) AND x.expires_at <= t
+      AND x.state <> 1 ORDER BY x.expires_at LIMIT 1;
+    h.marks := ARRAY[-1, coalesce(low, t)];
+    IF low IS NULL THEN
+      NULL;
+    ELSIF p.drop_expired THEN
       PERFORM drop_expired(q, slot_no, t, 64);
     ELSE
       tids := array(SELECT x.ctid FROM run x WHERE x.queue = q
-        AND x.expires_at <= t AND x.state <> 1 LIMIT 64
+        AND x.expires_at >= low AND x.expires_at <= t AND x.state <> 1 LIMIT 64
         FOR UPDATE SKIP LOCKED);
       place_no := cardinality(tids);
       kinds := array_fill(3::int2, ARRAY[place_no]);
@@ -222,16 +239,15 @@ BEGIN
             WITH ORDINALITY AS f(tid, items, i)
           JOIN run x ON x.ctid = f.tid ORDER BY f.i;
       ELSE
-        low := coalesce(CASE WHEN fr = 0 THEN mark_due ELSE mark_fresh END,
-                        0);
+        low := mark_of(marks, range_of(pr, fr));
         SELECT x.ctid AS tid, x.first, x.due, x.live, x.state, x.crashes,
             x.expires_at, x.n, x.skip, x.bits, octet_length(x.bytes) AS size
           INTO r FROM run x WHERE x.queue = q AND x.priority = pr
             AND x.fresh = fr AND x.due >= low AND x.due <= t
           ORDER BY x.due, x.first LIMIT 1 FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
-        IF fr = 0 THEN h.low_due := least(h.low_due, r.due);
-        ELSE h.low_fresh := least(h.low_fresh, r.due); END IF;
+        h.marks := h.marks ||
+          ARRAY[range_of(pr, fr), CASE WHEN FOUND THEN r.due ELSE t END];
+        CONTINUE WHEN r.tid IS NULL;
       END IF;
       nth := 0;
       opened := p.ordered OR fr = 2;
@@ -326,11 +342,12 @@ BEGIN
     END LOOP;
   END LOOP;
   IF tids = '{}' AND cut_first = '{}' THEN
+    IF marks IS NOT NULL THEN soon := t + 1000; END IF;
     IF NOT p.ordered THEN
       FOREACH pr IN ARRAY p.priorities LOOP
         h.next_due := least(h.next_due, (SELECT x.due FROM run x
           WHERE x.queue = q AND x.priority = pr AND x.fresh = 0 AND x.due > t
-          ORDER BY x.due LIMIT 1));
+            AND x.due <= soon ORDER BY x.due LIMIT 1));
       END LOOP;
     END IF;
     IF p.parted THEN
@@ -339,8 +356,8 @@ BEGIN
         WHERE l.queue = q AND l.due IS NOT NULL ORDER BY l.due LIMIT 1));
     END IF;
     h.next_due := least(h.next_due, (SELECT x.expires_at FROM run x
-      WHERE x.queue = q AND x.expires_at > t AND x.state <> 1
-      ORDER BY x.expires_at LIMIT 1));
+      WHERE x.queue = q AND x.expires_at > t AND x.expires_at <= soon
+        AND x.state <> 1 ORDER BY x.expires_at LIMIT 1));
     RETURN NEXT h;
     RETURN;
   END IF;
@@ -357,7 +374,7 @@ BEGIN
         lapses = CASE WHEN x.state = 1
           THEN (x.lapses || x.due)[1:16] ELSE x.lapses END
       WHERE x.ctid = tids[1]
-      RETURNING kinds[1], places[1], tok, NULL, NULL, NULL, NULL, NULL, NULL,
+      RETURNING kinds[1], places[1], tok, NULL, NULL, NULL, NULL, NULL,
         x.first, x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority,
         x.attempts, x.deliveries, x.crashes, x.delay, x.pushed_at,
         x.expires_at, x.version, x.lapses, x.history, x.memo, x.bytes INTO h;
@@ -371,15 +388,15 @@ BEGIN
           THEN (x.lapses || x.due)[1:16] ELSE x.lapses END
       FROM unnest(tids, kinds, places) AS f(tid, kind, place)
       WHERE x.ctid = f.tid
-      RETURNING f.kind, f.place, tok, NULL::int8, NULL::int8, NULL::int8,
-        NULL::int8, NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip,
-        x.bits, x.due, x.state, x.priority, x.attempts, x.deliveries,
-        x.crashes, x.delay, x.pushed_at, x.expires_at, x.version, x.lapses,
-        x.history, x.memo, x.bytes;
+      RETURNING f.kind, f.place, tok, NULL::int8, NULL::int8, NULL::int8[],
+        NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip, x.bits, x.due,
+        x.state, x.priority, x.attempts, x.deliveries, x.crashes, x.delay,
+        x.pushed_at, x.expires_at, x.version, x.lapses, x.history, x.memo,
+        x.bytes;
   END IF;
   IF cut_first <> '{}' THEN
     RETURN QUERY SELECT 1::int2, f.place, tok, NULL::int8, NULL::int8,
-        NULL::int8, NULL::int8, NULL::int4, NULL::int8[], x.first, x.n,
+        NULL::int8[], NULL::int4, NULL::int8[], x.first, x.n,
         x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
         x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
         x.version, x.lapses, x.history, x.memo, x.bytes
@@ -400,14 +417,13 @@ END $$;
 
 -- Takes up to `want` items, of `room` bytes together if not NULL, for
 -- `lease_ms` (NULL: the queue's), under the token `tok`. The marks are those
--- of a take before, or NULL for a full look. Runs of kinds 2 and 3 are leased
+-- of takes before, or NULL for a full look. Runs of kinds 2 and 3 are leased
 -- too, to be buried by a settle under the token.
 --
 -- Where the first run there is has as many items as are wanted, as with items
 -- pushed and taken one by one, one statement does. Its row is the head as well.
 CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
-  lease_ms int8, mark_due int8, mark_fresh int8, credit int8[],
-  tok int8)
+  lease_ms int8, marks int8[], credit int8[], tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -426,19 +442,20 @@ BEGIN
           SELECT * FROM (
             SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
               WHERE r.queue = q AND r.priority = pr AND r.fresh = 0
-                AND r.due >= coalesce(mark_due, 0) AND r.due <= t
+                AND r.due >= mark_of(marks, range_of(pr, 0)) AND r.due <= t
               ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) due
           UNION ALL SELECT * FROM (
             SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
               WHERE r.queue = q AND r.priority = pr AND r.fresh = 1
-                AND r.due >= coalesce(mark_fresh, 0) AND r.due <= t
+                AND r.due >= mark_of(marks, range_of(pr, 1)) AND r.due <= t
               ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) fresh
           LIMIT 1) f
         WHERE x.ctid = f.tid AND f.live = want AND f.state <> 1
           AND f.crashes = 0
-        RETURNING 1::int2, 1, tok, t, NULL::int8,
-          CASE WHEN f.state = 2 THEN f.due END,
-          CASE WHEN f.state = 0 THEN f.due END, policy, NULL::int8[], x.first,
+        RETURNING 1::int2, 1, tok, t, NULL::int8, CASE f.state
+          WHEN 2 THEN ARRAY[range_of(pr, 0), f.due]
+          ELSE ARRAY[range_of(pr, 0), t, range_of(pr, 1), f.due] END,
+          policy, NULL::int8[], x.first,
           x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
           x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
           x.version, x.lapses, x.history, x.memo, x.bytes;
@@ -447,5 +464,5 @@ BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
   RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-    lease_ms, mark_due, mark_fresh, credit, tok);
+    lease_ms, marks, credit, tok);
 END $$;

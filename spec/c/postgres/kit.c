@@ -334,12 +334,13 @@ int kit_take_items(kit *k, int queue, int want, const kit_take *o,
   put_int4(&v, want);
   put_unless_0(&v, o->bytes);
   put_unless_0(&v, o->lease);
-  put_unless_0(&v, o->low_due);
-  put_unless_0(&v, o->low_fresh);
+  marks_put(&v, o->marks, o->marks ? o->how : LOOK_ALL);
   put_null(&v);
   put_token(k, &v);
+  int64_t sent = clock_mono();
   int rc = kit_call(k, &r, &v, STATEMENT_TAKE, false);
   if (!rc) kit_read_batch(r.result, b);
+  if (!rc && o->marks) marks_keep(o->marks, r.result, o->how, sent);
   request_clear(&r);
   values_free(&v);
   return rc;

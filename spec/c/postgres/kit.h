@@ -8,6 +8,7 @@
 #define POSTGRES_KIT_H
 
 #include "postgres/env/schema.h"
+#include "postgres/record/marks.h"
 #include "postgres/record/taken.h"
 
 typedef struct kit {
@@ -81,7 +82,8 @@ typedef struct kit_batch {
 
 typedef struct kit_take {
   int64_t bytes, lease; /* 0: no bound; the queue's */
-  int64_t low_due, low_fresh;
+  marks *marks;         /* read and kept; or NULL */
+  enum look how;
 } kit_take;
 
 int kit_take_items(kit *k, int queue, int want, const kit_take *o,

@@ -105,18 +105,22 @@ static void a_paused_queue_hands_nothing_out(void) {
 static void marks_step_over_what_is_gone(void) {
   kit_queue q = queue_of(NULL);
   kit_batch b = {0};
+  marks m = {0};
+  kit_take all = {.marks = &m, .how = LOOK_ALL};
+  kit_take on = {.marks = &m, .how = LOOK_ON};
   push(q.id, 1);
-  take(q.id, 1, &b);
-  HOLDS(b.head.low_fresh == store.wall);
-  kit_take o = {.low_fresh = b.head.low_fresh, .low_due = store.wall};
+  HOLDS(kit_take_items(&store, q.id, 1, &all, &b) == 0 && b.n == 1);
+  HOLDS(m.n == 4 && m.at[1] == store.wall && m.at[3] == store.wall);
   kit_done(&store, q.id, &b);
   push(q.id, 1);
-  HOLDS(kit_take_items(&store, q.id, 1, &o, &b) == 0 && b.n == 1);
+  HOLDS(kit_take_items(&store, q.id, 1, &on, &b) == 0 && b.n == 1);
   kit_done(&store, q.id, &b);
   push(q.id, 1);
-  o.low_fresh = store.wall + 1;
-  HOLDS(kit_take_items(&store, q.id, 1, &o, &b) == 0 && b.n == 0);
-  HOLDS(take(q.id, 1, &b) == 1);
+  m.at[1] = m.at[3] = store.wall + 1;
+  HOLDS(kit_take_items(&store, q.id, 1, &on, &b) == 0 && b.n == 0);
+  on.how = LOOK_BACK;
+  HOLDS(kit_take_items(&store, q.id, 1, &on, &b) == 0 && b.n == 1);
+  marks_free(&m);
   kit_batch_free(&b);
 }
 
