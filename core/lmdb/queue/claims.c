@@ -246,14 +246,18 @@ bool claims_take_out(txn *t, queue *q, const line *l, uint64_t id, int64_t now,
   if (l->space == SPACE_READY && priority && id >= priority->head) return true;
   if (!claim_cover(t, l, id, &p, &old)) return l->space == SPACE_PARTED;
   if (claim_held(&old, now)) return false;
+  arena a;
   claim c = old;
-  if (c.state == CLAIM_LEASED) claim_end_lease(t, q, l, &c);
+  arena_init(&a);
+  if (c.state == CLAIM_LEASED) claim_end_lease(t, q, l, &a, &c);
+  if (c.state == CLAIM_LEASED) q->counters.crashed++; /* the others: later */
   *from = claim_count(&c);
   c.left--;
   if (c.left)
     claim_move(t, &p, &old, &c);
   else
     claim_del(t, &p, &old);
+  arena_free(&a);
   return true;
 }
 
@@ -286,15 +290,21 @@ bool claim_held(const claim *c, int64_t now) {
   return c->state == CLAIM_LEASED && c->visible_at > now;
 }
 
-void claim_end_lease(txn *t, queue *q, const line *l, claim *c) {
+void claim_end_lease(txn *t, queue *q, const line *l, arena *a, claim *c) {
   if (IS_PARTED(l))
     c->token = 0;
   else
-    claim_lapse(t, q, l->priority, c);
+    claim_lapse(t, q, l->priority, a, c);
 }
 
-void claim_lapse(txn *t, queue *q, int priority, claim *c) {
+void claim_crash(txn *t, arena *a, claim *c) {
+  static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
+  c->failures = failures_with(t, a, c->failures, c->visible_at, &ran_out);
   c->crashes++;
+}
+
+void claim_lapse(txn *t, queue *q, int priority, arena *a, claim *c) {
+  claim_crash(t, a, c);
   c->state = CLAIM_WAITING;
   c->token = 0;
   q->counters.crashed += c->left;

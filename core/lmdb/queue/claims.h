@@ -61,13 +61,17 @@ respool_bytes failures_with(txn *t, arena *a, respool_bytes old, int64_t at,
 /* Has the claim a lease that has not run out? */
 bool claim_held(const claim *c, int64_t now);
 
-/* Its lease ran out without an outcome: it waits, and its token is no longer
-   current. */
-void claim_lapse(txn *t, queue *q, int priority, claim *c);
+/* The counts and failures of a claim whose lease ran out without an outcome:
+   one crash more, which is a failure; memory is the arena's. */
+void claim_crash(txn *t, arena *a, claim *c);
+
+/* Such a claim waits, and its token is no longer current. */
+void claim_lapse(txn *t, queue *q, int priority, arena *a, claim *c);
 
 /* Some items of a claim whose lease ran out end, before a take meets it: nobody
-   holds it any more. Those of partitions are leased still, until the take. */
-void claim_end_lease(txn *t, queue *q, const line *l, claim *c);
+   holds it any more. Those of partitions are leased still, until the take, and
+   the caller counts the crash of those that end. */
+void claim_end_lease(txn *t, queue *q, const line *l, arena *a, claim *c);
 
 /* The claim that a batch holds. False when its lease is no longer the
    batch's: the queue was dropped and made anew, or leased it again. */

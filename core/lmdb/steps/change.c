@@ -75,10 +75,11 @@ static int find(target *g, const char *name) {
   return g->t->rc ? g->t->rc : read_item(g);
 }
 
-/* The counts of the item so far: a lease that ran out has crashed. */
-static claim past_of(const target *g) {
+/* The counts and failures of the item so far: a lease that ran out has
+   crashed. */
+static claim past_of(target *g) {
   claim c = g->claimed ? g->c : (claim){.state = CLAIM_WAITING};
-  if (c.state == CLAIM_LEASED) c.crashes++;
+  if (c.state == CLAIM_LEASED) claim_crash(g->t, &g->page.memory, &c);
   return c;
 }
 
@@ -140,7 +141,7 @@ static int kill_item(target *g) {
 
 /* ---- another queue ------------------------------------------------------ */
 
-static append_req append_of(const target *g, const builder *b) {
+static append_req append_of(target *g, const builder *b) {
   const respool_item_about *i = g->page.items[0].about;
   claim c = past_of(g);
   append_req a = {.builder = b, .priority = i->priority,
@@ -201,7 +202,7 @@ static int room_to_edit(const target *g, const builder *b, blob_ref old) {
 static void end_lease(target *g) {
   claim c = g->c;
   if (!g->claimed || c.state != CLAIM_LEASED) return;
-  claim_end_lease(g->t, g->q, &g->line, &c);
+  claim_end_lease(g->t, g->q, &g->line, &g->page.memory, &c);
   claim_move(g->t, &g->at, &g->c, &c);
 }
 

@@ -106,10 +106,11 @@ static range_result deliver_range(take_run *run, const line *l, uint64_t from,
    were pushed together, are counted together. */
 static void note_waits(take_run *run, const range_result *got) {
   const respool_page *p = &run->batch->page;
-  for (size_t i = got->from, n; i < p->n; i += n) {
+  size_t to = got->from + got->n;
+  for (size_t i = got->from, n; i < to; i += n) {
     int64_t pushed_at = p->items[i].about->pushed_at;
     int64_t waited = run->now - pushed_at;
-    for (n = 1; i + n < p->n; n++)
+    for (n = 1; i + n < to; n++)
       if (p->items[i + n].about->pushed_at != pushed_at) break;
     histogram_add(&run->q->counters.wait,
                   waited > 0 ? (uint64_t)waited * 1000 : 0, n);
@@ -168,14 +169,6 @@ bool take_load_claim(take_run *run, const place *p, claim *c) {
   if (!claim_look(run->t, p, c) && !mend_claim(run, p, c)) return false;
   claim_own(run->t, &run->batch->page.memory, c);
   return !run->t->rc;
-}
-
-/* Records a crash: the lease ran out before an outcome was given. */
-void take_note_crash(take_run *run, claim *c, int priority) {
-  static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
-  c->failures = failures_with(run->t, &run->batch->page.memory, c->failures,
-                              c->visible_at, &ran_out);
-  claim_lapse(run->t, run->q, priority, c);
 }
 
 /* A single item at the limit of crashes becomes a dead letter, whatever the
@@ -272,7 +265,8 @@ bool deliver_due_claim(take_run *run, const place *p, uint64_t upto) {
     return false;
   }
   c = old;
-  if (crashed) take_note_crash(run, &c, p->line.priority);
+  if (crashed)
+    claim_lapse(run->t, run->q, p->line.priority, &run->batch->page.memory, &c);
   if (crashed && take_ends_crashed(run, p, &old, &c)) return true;
   uint64_t want = crashed ? (c.left + 1) / 2 : c.left;
   if (want > room_left(run)) want = room_left(run);

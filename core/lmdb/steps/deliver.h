@@ -40,9 +40,6 @@ void deliver_parked(take_run *run, const place *p);
 /* Loads a claim that is due, made anew where it is damaged. */
 bool take_load_claim(take_run *run, const place *p, claim *c);
 
-/* The lease of a claim ran out: it waits, with that failure. */
-void take_note_crash(take_run *run, claim *c, int priority);
-
 /* The one item of a claim has crashed as often as it may? Then it becomes a
    dead letter; `old` is the claim as stored, `c` as it waits. */
 bool take_ends_crashed(take_run *run, const place *p, const claim *old,

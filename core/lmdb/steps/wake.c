@@ -126,7 +126,8 @@ bool wake_claim(take_run *run, const due_key *d) {
   c = old;
   enum count from = claim_count(&c);
   page_init(&page);
-  if (c.state == CLAIM_LEASED) take_note_crash(run, &c, p->line.priority);
+  if (c.state == CLAIM_LEASED)
+    claim_lapse(run->t, run->q, p->line.priority, &run->batch->page.memory, &c);
   uint64_t lost = read_claim(run, p, &c, &page);
   if (from == COUNT_LEASED && page.n == 1 &&
       take_ends_crashed(run, p, &old, &c)) {

@@ -30,6 +30,7 @@ static bool expire_item(txn *t, queue *q, const line *l,
   bool claimed = claim_cover(t, l, id, &owner, &c);
   *held = claimed && claim_held(&c, now) ? c.visible_at : 0;
   if (claimed) claim_own(t, &a, &c);
+  if (claimed && !*held && c.state == CLAIM_LEASED) claim_crash(t, &a, &c);
   bool ends = !*held && !t->rc && claims_take_out(t, q, l, id, now, &from);
   if (ends) {
     priority_count(t, q, l->priority, from, COUNT_NONE, 1);

@@ -89,11 +89,13 @@ static uint64_t purge_range(sweep *s, const line *l, uint64_t from,
   return n + lost;
 }
 
-static void purge_claim(sweep *s, const place *p, const claim *old) {
+static void purge_claim(sweep *s, const place *p, const claim *old,
+                        arena *a) {
   uint64_t last;
   claim c = *old;
-  if (c.state == CLAIM_LEASED) claim_end_lease(s->t, s->q, &p->line, &c);
+  if (c.state == CLAIM_LEASED) claim_end_lease(s->t, s->q, &p->line, a, &c);
   uint64_t n = purge_range(s, &p->line, p->first, c.last, &c, &last);
+  if (c.state == CLAIM_LEASED) s->q->counters.crashed += n;
   priority_count(s->t, s->q, p->line.priority, claim_count(&c), COUNT_NONE, n);
   c.left -= n < c.left ? n : c.left;
   if (c.left)
@@ -114,7 +116,7 @@ static void purge_claims(sweep *s) {
   claim c;
   arena_init(&a);
   for (; s->left && next(s, &p, &c, &a); p.first++)
-    if (!claim_held(&c, s->now)) purge_claim(s, &p, &c);
+    if (!claim_held(&c, s->now)) purge_claim(s, &p, &c, &a);
   arena_free(&a);
 }
 

@@ -40,9 +40,10 @@ static int gone(const seen *s) {
 }
 
 /* A lease that has run out has crashed. */
-static void note_lapse(seen *s) {
-  if (s->run.state == 1 && s->run.due <= pg_now(s->e, s->now))
-    s->run.crashes++;
+static int note_lapse(seen *s) {
+  if (s->run.state != 1 || s->run.due > pg_now(s->e, s->now)) return 0;
+  s->run.crashes++;
+  return failures_add_lapse(&s->page.memory, s->run.due, &s->failures);
 }
 
 static int read_item(seen *s, const PGresult *a) {
@@ -60,8 +61,7 @@ static int read_item(seen *s, const PGresult *a) {
   free(bad.of);
   if (!rc && (s->page.n != 1 || s->page.items[0].id != s->r->id))
     rc = damaged(s);
-  note_lapse(s);
-  return rc;
+  return rc ? rc : note_lapse(s);
 }
 
 static int look(seen *s) {

@@ -4,7 +4,8 @@
 
 -- Leases up to `max_runs` runs that have expired, for burial (kind 3), or
 -- drops them where the queue says so; with `item` only the run that holds it.
--- Also such as were leased when they expired and are not any more.
+-- Also such as were leased when they expired and are not any more, as their
+-- lease ran out: they have crashed.
 CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
                           item int8, tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
@@ -29,9 +30,18 @@ BEGIN
       SELECT expired(q, t, max_runs) AS tid WHERE item IS NULL UNION ALL
       SELECT x.tid FROM (SELECT r.ctid AS tid FROM run r
         WHERE r.first = item AND r.queue = q AND r.expires_at <= t
-          AND (r.state <> 1 OR r.due <= t) FOR UPDATE SKIP LOCKED) x)
+          AND (r.state <> 1 OR r.due <= t) FOR UPDATE SKIP LOCKED) x),
+    crashes AS (
+      INSERT INTO tally AS y (queue, slot, crashed)
+        SELECT q, slot_no, sum(r.live) FROM run r JOIN old ON r.ctid = old.tid
+          WHERE r.state = 1 HAVING sum(r.live) > 0
+        ON CONFLICT (queue, slot) DO UPDATE
+        SET crashed = y.crashed + excluded.crashed)
     UPDATE run x SET fresh = x.fresh & 2, due = after(t, p.lease),
-        epoch = tok, state = 1
+        epoch = tok, state = 1,
+        crashes = x.crashes + CASE WHEN x.state = 1 THEN 1 ELSE 0 END,
+        lapses = CASE WHEN x.state = 1 THEN (x.lapses || x.due)[1:16]
+          ELSE x.lapses END
       FROM old WHERE x.ctid = old.tid
       RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8[],
         NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip, x.bits, x.due,

@@ -34,25 +34,27 @@ LANGUAGE sql AS $$
 CREATE FUNCTION drop_expired(q int4, slot_no int4, t int8, max_runs int4,
   OUT went int4, OUT items int8) LANGUAGE plpgsql AS $$
 DECLARE
-  size int8; keys bytea[]; firsts int8[];
+  size int8; keys bytea[]; firsts int8[]; crashes int8;
 BEGIN
   WITH old AS MATERIALIZED (SELECT expired(q, t, max_runs) AS tid),
   gone AS (
     DELETE FROM run x USING old WHERE x.ctid = old.tid
-      RETURNING x.live, x.key, x.first, octet_length(x.bytes) AS size,
+      RETURNING x.live, x.state, x.key, x.first, octet_length(x.bytes) AS size,
         CASE WHEN x.partition IS NOT NULL
           THEN wake_line(x.queue, x.priority, x.partition) END AS woken)
   SELECT count(*), sum(g.live), sum(g.size),
-      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first)
-    INTO went, items, size, keys, firsts FROM gone g;
+      array_agg(g.key) FILTER (WHERE g.key IS NOT NULL), array_agg(g.first),
+      coalesce(sum(g.live) FILTER (WHERE g.state = 1), 0)
+    INTO went, items, size, keys, firsts, crashes FROM gone g;
   IF went = 0 THEN RETURN; END IF;
   IF keys IS NOT NULL THEN
     PERFORM release_keys(q, t, keys, firsts);
   END IF;
-  INSERT INTO tally AS y (queue, slot, expired, bytes)
-    VALUES (q, slot_no, items, -size)
+  INSERT INTO tally AS y (queue, slot, expired, crashed, bytes)
+    VALUES (q, slot_no, items, crashes, -size)
     ON CONFLICT (queue, slot) DO UPDATE
     SET expired = y.expired + excluded.expired,
+        crashed = y.crashed + excluded.crashed,
         bytes = y.bytes + excluded.bytes;
 END $$;
 
