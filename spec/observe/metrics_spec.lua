@@ -113,6 +113,17 @@ describe("store:metrics", function()
     assert.equal(2 + 2 + 8, m["respool_wait_seconds_sum{queue=orders}"])
   end)
 
+  -- The cause: of a partition's items those that follow one another were
+  -- counted together, each time with all behind them.
+  it("has each item once in the histogram of waits", function()
+    local parted = store:queue "parted"
+    local first = parted:push_many({ 1, 2, 3, 4, 5 }, { partition = "p" })
+    assert(parted:remove(first + 1))
+    assert(parted:remove(first + 3))
+    assert.equal(3, #parted:take { limit = 5 })
+    assert.equal(3, metrics(store)["respool_wait_seconds_count{queue=parted}"])
+  end)
+
   it("counts flushes of buffers by their reason", function()
     local b = store:queue("orders", { buffer = { items = 2 } })
     for i = 1, 5 do b:push(i) end
