@@ -2,15 +2,19 @@
 --
 -- Locks on what one process at a time does with a store. In a store in files
 -- it is a lock on a file of its directory, which ends with the process. In a
--- database it is the lease of an item, kept as long as the process lives: it
--- ends within a minute after the process has.
+-- database it is an item whose payload names the holder, under a key that only
+-- one item has, and whose lease is kept as long as the process lives. Where
+-- that was killed, another of its machine sees it and removes the item; one of
+-- another machine can take it when the lease has run out, within a minute.
 
 local core = require "respool.core"
 local location = require "respool.support.location"
+local runner = require "respool.support.runner"
 
 local M = {}
 
 local LEASE = 60
+local TRIES = 5 -- others may come in between
 
 local function held_by_nobody()
   return { unlock = function() end }
@@ -26,29 +30,67 @@ local function in_files(store, name, busy)
   return nil, message, code
 end
 
--- The one item of the queue is there from the first lock on.
+local function push(queue, who)
+  return queue:push(who, {
+    key = "lock", on_conflict = "ignore", ttl = math.huge,
+  })
+end
+
+-- The item of a holder that is gone makes way. True: it did, or is about to.
+local function make_way(queue)
+  local found, _, code = queue:get { key = "lock" }
+  if not found then return code == "NOT_FOUND" end
+  local pid, hidden = runner.pid(found.payload)
+  if pid or hidden then return false, pid end
+  local ok, _, why = queue:cancel(found.id)
+  return ok or why == "NOT_FOUND"
+end
+
+-- The batch with the item of this holder; or nil and the process that has one.
+-- An item of somebody else that can be taken was left by a holder whose lease
+-- ran out, or is that of one who comes too late.
+local function hold(queue, who)
+  for _ = 1, TRIES do
+    local ok, message, code = push(queue, who)
+    if not ok then return nil, nil, message, code end
+    local batch
+    batch, message, code = queue:take { limit = 1 }
+    if not batch then return nil, nil, message, code end
+    if #batch == 0 then
+      local goes, pid = make_way(queue)
+      if not goes then return nil, pid end
+    elseif batch:item(1).payload == who then
+      batch:keep()
+      return batch
+    else
+      batch:done()
+      batch:close()
+    end
+  end
+end
+
 local function in_a_queue(store, name, busy)
   local queue, message, code = store:queue("." .. name .. "-lock", {
     lease = LEASE, max_lease = "7d", max_crashes = math.huge,
   })
   if not queue then return nil, message, code end
-  local id
-  id, message, code = queue:push("lock", {
-    key = "lock", on_conflict = "ignore", ttl = math.huge,
-  })
-  if not id then return nil, message, code end
-  local batch
-  batch, message, code = queue:take { limit = 1 }
-  if not batch then return nil, message, code end
-  if #batch == 0 then
-    return nil, ("%s store '%s', or one was killed less than a minute ago")
-      :format(busy, location.shown(store.path)), "LOCKED"
+  local lock = {}
+  local who, leave = runner.enter(lock)
+  local batch, pid
+  batch, pid, message, code = hold(queue, who)
+  if not batch then
+    leave()
+    if message then return nil, message, code end
+    return nil, ("%s store '%s'%s"):format(busy, location.shown(store.path),
+      pid and (": process %d"):format(pid)
+        or ", or one was killed less than a minute ago"), "LOCKED"
   end
-  batch:keep()
-  return { unlock = function()
-    batch:release()
+  function lock.unlock()
+    leave()
+    batch:done()
     return batch:close()
-  end }
+  end
+  return lock
 end
 
 -- Locks `name`; unlock() of the result ends it. LOCKED: another holds it; the

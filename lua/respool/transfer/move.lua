@@ -6,6 +6,7 @@
 -- here: killed at any point and begun again, a move pushes each item once.
 
 local compat = require "respool.support.compat"
+local core = require "respool.core"
 local export = require "respool.transfer.export"
 local import = require "respool.transfer.import"
 local location = require "respool.support.location"
@@ -58,8 +59,34 @@ local function push_batch(o, batch)
   return nil, counts.errors[1], "EXISTS"
 end
 
-local function is_same(a, b)
-  return a == b or location.is_same(a.path, b.path)
+-- Whether what is noted in one store is seen in the other.
+local function sees(a, b)
+  local name = ("same %s %.0f"):format(core.process.self(), core.mono())
+  local ok, message, code = b:transaction(function(tx) tx:note(name, "?") end)
+  if not ok then return nil, message, code end
+  local seen = a.handle:note_load(name)
+  ok, message, code = b.handle:note_remove(name)
+  if not ok then return nil, message, code end
+  return seen ~= nil
+end
+
+-- Whether two stores are the same, as far as one can see; of databases also by
+-- other names of a server. The copy of a database has its id, too.
+---@param a respool.store
+---@param b respool.store
+---@return boolean?, string?, string?
+function M.is_same(a, b)
+  if a == b or location.is_same(a.path, b.path) then return true end
+  if not (location.is_database(a.path) and location.is_database(b.path)) then
+    return false
+  end
+  local one, message, code = a:stats()
+  if not one then return nil, message, code end
+  local other
+  other, message, code = b:stats()
+  if not other then return nil, message, code end
+  if one.id ~= other.id then return false end
+  return sees(a, b)
 end
 
 -- Moves the ready items of a queue, or dead letters. Returns counts; after an
@@ -71,7 +98,10 @@ function M.move(given)
   local o = options.read(FORM, given, 1)
   options.need(FORM, o, "to")
   local from = o.queue or o.dlq
-  if from and is_same(from.store, o.to.store) then
+  local same, message, code
+  if from then same, message, code = M.is_same(from.store, o.to.store) end
+  if message then return nil, message, code end
+  if same then
     compat.misuse "respool.move: 'to' is a queue of the same store"
   end
   return export.export {

@@ -5,7 +5,6 @@
 
 local arguments = require "respool.cli.base.arguments"
 local core = require "respool.core"
-local location = require "respool.support.location"
 local output = require "respool.cli.base.output"
 local progress = require "respool.cli.base.progress"
 local show = require "respool.cli.base.show"
@@ -82,14 +81,14 @@ function M.run(args, io)
   if args.group and not args.dead then
     arguments.misuse "--group needs --dead"
   end
-  if location.is_same(args.from, args.to) then
-    arguments.misuse "FROM and TO are the same store"
-  end
   core.process.watch()
   local from = arguments.open(io, args.from)
   local o = args.dead and { dlq = arguments.dlq(from, args.queue) }
     or { queue = arguments.queue(from, args.queue) }
   local there = arguments.open(io, args.to, { create = true })
+  local same, why = transfer.is_same(from, there)
+  if why then arguments.fail(why) end
+  if same then arguments.misuse "FROM and TO are the same store" end
   local noun = args.dead and "dead letter" or "item"
   local ended
   o.to = check(there:queue(args.into or args.queue))
