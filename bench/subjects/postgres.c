@@ -4,7 +4,7 @@
  * and FOR UPDATE SKIP LOCKED, with leases that can be taken over. Each thread
  * pushes a group, takes it and settles it as done, durably:
  *
- *   bench/postgres URL [SECONDS [REPEATS [GROUP]]]
+ *   bench/postgres URL [SECONDS [REPEATS [GROUP | threads]]]
  *
  * `rows` is the naive queue, `runs` ours, `next` ours with settle and take in
  * one unit. Runs of the three follow one another, so that the machine's other
@@ -456,6 +456,7 @@ int main(int n, char **v) {
   location = v[1];
   double seconds = n > 2 ? atof(v[2]) : 2;
   int repeats = n > 3 ? atoi(v[3]) : 3, only = n > 4 ? atoi(v[4]) : 0;
+  bool only_threads = only == 0 && n > 4;
   snprintf(schema, sizeof schema, "bench_%d", (int)getpid());
   for (int i = 0; i < 4; i++) {
     kit_open(&h[i].k, location, schema, i == 0);
@@ -470,6 +471,11 @@ int main(int n, char **v) {
   has_standby = kit_number(&h[0].k, "SELECT count(*) FROM "
                            "pg_stat_replication WHERE sync_state = 'sync'");
   if (has_standby) printf("waiting for a standby\n");
+  if (only_threads) {
+    threads(seconds);
+    schema_drop(&h[0].k.s);
+    return missed != 0;
+  }
   if (!only) waiting(&h[0].k);
   idle(&h[0]);
   printf("%6s %3s %10s %10s %10s %8s %8s\n", "group", "at", "rows/s",
