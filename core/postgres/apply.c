@@ -194,7 +194,7 @@ static void run_alone(pg_env *e, unit *u) {
 typedef struct group {
   unit *units[256];
   size_t n, n_steps;
-  work *works;
+  work **works; /* in the plan's memory, as they are */
   size_t n_works;
   bool durable;
 } group;
@@ -206,7 +206,7 @@ static bool is_push(const unit *u) {
 /* The last pushes to the same queue, if this one may join them. */
 static work *mergeable(const group *g, const unit *u) {
   for (size_t i = g->n_works; i-- > 0;) {
-    work *w = &g->works[i];
+    work *w = g->works[i];
     if (w->step->kind != STEP_APPEND || strcmp(w->step->name, u->steps->name))
       continue;
     bool fits = is_push(w->unit) && w->unit->now == u->now &&
@@ -217,32 +217,41 @@ static work *mergeable(const group *g, const unit *u) {
   return NULL;
 }
 
-static void merge(plan *p, work *w, unit *u) {
+static void merge(plan *p, const group *g, work *w, unit *u) {
   appending *a = &w->append;
-  append_req **more = plan_alloc(p, (a->n + 1) * sizeof *more);
-  if (!more) return;
-  memcpy(more, a->of, a->n * sizeof *more);
-  more[a->n] = &u->steps->append;
-  append_begin(a, w->step->name, more, a->n + 1);
+  if (a->of == w->list) { /* the first to join */
+    append_req **all = plan_alloc(p, g->n * sizeof *all);
+    if (!all) return;
+    *all = *a->of;
+    a->of = all;
+  }
+  append_join(a, &u->steps->append);
+}
+
+static void add_unit(plan *p, group *g, unit *u) {
+  work *works = plan_alloc(p, u->n * sizeof *works);
+  if (!works) return;
+  begin_unit(u, works);
+  for (size_t i = 0; i < u->n; i++) g->works[g->n_works++] = &works[i];
 }
 
 static void gather(plan *p, group *g) {
-  for (size_t i = 0; i < g->n; i++) {
+  g->n_works = 0;
+  g->works = plan_alloc(p, g->n_steps * sizeof *g->works);
+  for (size_t i = 0; i < g->n && g->works; i++) {
     unit *u = g->units[i];
     work *w = is_push(u) ? mergeable(g, u) : NULL;
-    if (w) {
-      merge(p, w, u);
-      continue;
-    }
-    begin_unit(u, g->works + g->n_works);
-    g->n_works += u->n;
+    if (w)
+      merge(p, g, w, u);
+    else
+      add_unit(p, g, u);
   }
 }
 
 /* Whether all that may be known is: else each unit is to be run alone. */
 static bool end_group(plan *p, group *g, int rc) {
   if (was_answered(p)) {
-    for (size_t i = g->n_works; i-- > 0;) work_undo(p, &g->works[i]);
+    for (size_t i = g->n_works; i-- > 0;) work_undo(p, g->works[i]);
     return false;
   }
   if (rc == RESPOOL_NOMEM) return false;
@@ -254,7 +263,7 @@ static int run_group(pg_env *e, plan *p, group *g) {
   int rc = 0;
   gather(p, g);
   for (size_t i = 0; i < g->n_works && !rc; i++)
-    rc = work_plan(p, &g->works[i]);
+    rc = work_plan(p, g->works[i]);
   if (rc) {
     strcpy(p->call.why.sqlstate, "RS000"); /* one of them is at fault */
     return rc;
@@ -263,7 +272,7 @@ static int run_group(pg_env *e, plan *p, group *g) {
   rc = plan_run(p, !g->durable);
   if (rc) return rc;
   uint64_t wrote = 0;
-  for (size_t i = 0; i < g->n_works; i++) (void)work_end(p, &g->works[i]);
+  for (size_t i = 0; i < g->n_works; i++) (void)work_end(p, g->works[i]);
   for (size_t i = 0; i < g->n; i++) wrote += has_written(g->units[i]);
   if (wrote) note_commit(e, from, wrote, !g->durable);
   notices_post(p->notices);
@@ -273,9 +282,6 @@ static int run_group(pg_env *e, plan *p, group *g) {
 
 static bool run_together(pg_env *e, group *g) {
   plan p;
-  g->works = calloc(g->n_steps + 1, sizeof *g->works);
-  g->n_works = 0;
-  if (!g->works) return false;
   plan_init(&p, e, &e->writer);
   int rc = run_group(e, &p, g);
   bool over = rc ? end_group(&p, g, rc) : true;
@@ -283,8 +289,7 @@ static bool run_together(pg_env *e, group *g) {
     unit_note(g->units[i], 0);
     note_unit(e, g->units[i]);
   }
-  for (size_t i = 0; i < g->n_works; i++) work_free(&g->works[i]);
-  free(g->works);
+  for (size_t i = 0; i < g->n_works; i++) work_free(g->works[i]);
   plan_free(&p);
   return over;
 }

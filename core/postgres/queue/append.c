@@ -13,14 +13,20 @@
 #include "postgres/record/run.h"
 #include "record/dead/record.h"
 
-void append_begin(appending *a, const char *name, append_req **of, size_t n) {
+void append_begin(appending *a, const char *name, append_req **of) {
   memset(a, 0, sizeof *a);
   a->name = name;
   a->of = of;
-  a->n = n;
-  for (size_t i = 0; i < n; i++) a->items += of[i]->builder->n_items;
+  a->n = 1;
+  a->items = (*of)->builder->n_items;
   a->fit = (*of)->dead ? 0 : a->items;
   a->push = a->dead = NO_REQUEST;
+}
+
+void append_join(appending *a, append_req *r) {
+  a->of[a->n++] = r;
+  a->items += r->builder->n_items;
+  a->fit = a->items;
 }
 
 bool append_alike(const append_req *a, const append_req *b) {

@@ -23,7 +23,11 @@ typedef struct appending {
   int64_t died_at;
 } appending;
 
-void append_begin(appending *a, const char *name, append_req **of, size_t n);
+/* Begins with one push, the first of `of`, which has room for all to join. */
+void append_begin(appending *a, const char *name, append_req **of);
+
+/* Adds one that is alike. */
+void append_join(appending *a, append_req *r);
 
 /* May `b` be pushed together with `a`? */
 bool append_alike(const append_req *a, const append_req *b);

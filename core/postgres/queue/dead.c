@@ -249,7 +249,7 @@ static int plan_pushes(plan *p, dead_move *m) {
     if (rc) return fail(rc, "not enough memory to replay");
     r->push.builder = &r->items;
     r->list[0] = &r->push;
-    append_begin(&r->append, r->to, r->list, 1);
+    append_begin(&r->append, r->to, r->list);
     if (is_dying(m, r)) r->append.fit = 0;
     rc = append_plan(p, &r->append);
   }

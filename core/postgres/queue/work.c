@@ -44,7 +44,7 @@ void work_begin(work *w, unit *u, step *s) {
   w->step = s;
   if (s->kind != STEP_APPEND) return;
   w->list[0] = &s->append;
-  append_begin(&w->append, s->name, w->list, 1);
+  append_begin(&w->append, s->name, w->list);
   w->append.owner_token = token_of(u);
 }
 
