@@ -431,6 +431,8 @@ typedef struct engine {
   /* A commit takes so long that a group is worth waiting for units that are
      about to come. */
   bool gathers;
+  /* An apply may wait for other processes: see env.waits_for. */
+  bool waits_for_others;
 
   /* Opens an environment, or shares one that is open in this process. Where
      it has no committer yet, `first` is called before anybody else has it;

@@ -47,7 +47,8 @@ typedef struct committer {
   /* of an engine that gathers */
   pthread_cond_t all_came;
   size_t answered, came; /* units of the last group; those added since */
-  int64_t answered_at, took; /* us, of that group */
+  int64_t took;          /* us, of that group */
+  int64_t answered_at;   /* when its waiters had been woken */
   int rests;
 } committer;
 
@@ -126,12 +127,13 @@ static void ring(committer *c, int turn, int n) {
 
 /* The waiter of a unit, and with it the unit, may be gone as soon as it is
    done. One system call wakes all who wait for a group: it takes a fraction of
-   what one for each of them does, in all and for the leader. */
+   what one for each of them does, in all and for the leader. The futex orders
+   what `done` need not order for each. */
 static void finish(committer *c, unit_list *over) {
   bool rings[2] = {false, false};
   for (unit *u; (u = unit_list_pop(over));) {
     rings[u->turn] = true;
-    u->done = true;
+    atomic_store_explicit(&u->done, true, memory_order_release);
   }
   for (int i = 0; i < 2; i++)
     if (rings[i]) ring(c, i, INT_MAX);
@@ -195,8 +197,7 @@ static void gather(committer *c) {
 
 static void note_group(committer *c, const unit_list *ended, int64_t from) {
   c->answered = c->came = 0;
-  c->answered_at = clock_mono_us();
-  c->took = c->answered_at - from;
+  c->took = clock_mono_us() - from;
   for (const unit *u = ended->first; u; u = u->next) c->answered++;
 }
 
@@ -224,6 +225,7 @@ static void lead(env *e, unit *own) {
   if (c->stopped && own) own->leaves = true;
   bool rings = ended.first != NULL;
   finish_all(c, &ended);
+  c->answered_at = clock_mono_us();
   if (rings) env_ring(e);
 }
 
@@ -301,16 +303,16 @@ static void name_of_other(const env *e, char whom[WHOM_MAX]) {
   wait_name(e->waits_for, whom);
 }
 
-/* Waits for the leader, or for a moment. True: the unit is over, and the lock
-   is not held any more. */
+/* Waits for the leader; where that may wait for another process itself, for a
+   moment. True: the unit is over, and the lock is not held any more. */
 static bool follow(env *e, unit *u, int64_t from) {
   committer *c = e->commit;
   char whom[WHOM_MAX];
   _Atomic uint32_t *word = &c->words[u->turn];
   uint32_t seen = *word;
+  int64_t ms = e->engine->waits_for_others ? WAIT_STEP : FUTEX_FOREVER;
   pthread_mutex_unlock(&c->lock);
-  if (!u->done)
-    futex_wait(word, FUTEX_PRIVATE, seen, FUTEX_ANY, WAIT_STEP);
+  if (!u->done) futex_wait(word, FUTEX_PRIVATE, seen, FUTEX_ANY, ms);
   if (u->done) return true;
   pthread_mutex_lock(&c->lock);
   if (u->done || !e->waits_for || u->leaves) return false;

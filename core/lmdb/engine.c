@@ -25,6 +25,7 @@ static int open(const char *path, const respool_options *o,
 }
 
 const engine engine_lmdb = {
+  .waits_for_others = true,
   .open = open,
   .close = env_close,
   .apply = lmdb_apply,

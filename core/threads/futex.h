@@ -17,20 +17,24 @@
 
 enum futex_scope { FUTEX_SHARED, FUTEX_PRIVATE = FUTEX_PRIVATE_FLAG };
 
+#define FUTEX_FOREVER (-1)
+
 /* Until woken by one of `bits`, or `ms` have passed; at once when it is not
-   `seen`. */
+   `seen`. A wait that may end by itself costs a timer. */
 static inline void futex_wait(_Atomic uint32_t *at, enum futex_scope scope,
                               uint32_t seen, uint32_t bits, int64_t ms) {
   struct timespec t; /* this kind of wait has a deadline */
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  t.tv_sec += ms / 1000;
-  t.tv_nsec += ms % 1000 * 1000000;
-  if (t.tv_nsec >= 1000000000) {
-    t.tv_nsec -= 1000000000;
-    t.tv_sec++;
+  if (ms != FUTEX_FOREVER) {
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+      t.tv_nsec -= 1000000000;
+      t.tv_sec++;
+    }
   }
-  (void)syscall(SYS_futex, at, FUTEX_WAIT_BITSET | scope, seen, &t, NULL,
-                bits);
+  (void)syscall(SYS_futex, at, FUTEX_WAIT_BITSET | scope, seen,
+                ms == FUTEX_FOREVER ? NULL : &t, NULL, bits);
 }
 
 static inline void futex_wake(_Atomic uint32_t *at, enum futex_scope scope,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several clients at a time, connections that are lost, a child of fork.
+ * Several clients at a time, threads on one store, connections that are lost, a
+ * child of fork.
  */
 #include "verbs.h"
 
@@ -56,6 +57,58 @@ static void of_two_that_take_one_gets_it(void) {
     kit_batch_free(&r[i].b);
     kit_close(&r[i].k);
   }
+}
+
+/* Threads that push through one store, so that their pushes go together. */
+enum { THREADS = 16, PUSHES = 200, TOO_LARGE = 50 };
+
+static atomic_int given[65536]; /* ids, which are of one block */
+static char large[100000];
+
+static void push_small(respool_queue *q) {
+  respool_payload one = {.body = {"an item", 7}};
+  respool_result r = RESPOOL_RESULT_INIT;
+  uint64_t last = 0;
+  for (int i = 0; i < PUSHES; i++, last = r.first) {
+    WORKS(respool_push(q, &one, 1, NULL, &r));
+    HOLDS(r.first > last && given[r.first % 65536]++ == 0);
+  }
+}
+
+static void push_too_large(respool_queue *q) {
+  respool_payload one = {.body = {large, sizeof large}};
+  for (int i = 0; i < TOO_LARGE; i++)
+    HOLDS(respool_push(q, &one, 1, NULL, NULL) == RESPOOL_TOO_LARGE);
+}
+
+static void *push_them(void *arg) {
+  static atomic_int n;
+  if (n++ % 8)
+    push_small(arg);
+  else
+    push_too_large(arg);
+  return NULL;
+}
+
+static void each_of_many_threads_has_its_own_answer(void) {
+  char path[600];
+  respool *s;
+  respool_queue *q;
+  respool_queue_options o = RESPOOL_QUEUE_OPTIONS_INIT;
+  respool_queue_stats is = RESPOOL_QUEUE_STATS_INIT;
+  pthread_t t[THREADS];
+  o.max_queue_bytes = sizeof large;
+  snprintf(path, sizeof path, "%s%cschema=%s", location,
+           strchr(location, '?') ? '&' : '?', schema);
+  WORKS(respool_open(path, NULL, &s));
+  WORKS(respool_queue_open(s, "threads", &o, &q));
+  for (int i = 0; i < THREADS; i++)
+    pthread_create(&t[i], NULL, push_them, q);
+  for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+  WORKS(respool_queue_stat(q, &is));
+  HOLDS(is.pushed == (THREADS - THREADS / 8) * PUSHES);
+  respool_queue_free(q);
+  respool_close(s);
 }
 
 /* A unit that locks "b" and then "a". */
@@ -279,6 +332,7 @@ static void a_child_process_is_refused(void) {
 int main(int n, char **v) {
   verbs_open(n, v);
   of_two_that_take_one_gets_it();
+  each_of_many_threads_has_its_own_answer();
   a_deadlock_is_tried_again();
   a_lost_answer_is_found_out();
   numbers_of_calls_only_rise();
