@@ -9,6 +9,7 @@ local socket = require "socket"
 local M = { failed = false }
 
 local children = {}
+local PATIENCE = 120 -- seconds in which nothing moves
 
 -- What a command prints, without the last newline.
 function M.sh(command)
@@ -37,11 +38,16 @@ function M.wrong(form, ...)
   M.say("not so: " .. form, ...)
 end
 
-function M.wait_until(what, seconds, is)
-  local deadline = socket.gettime() + seconds
+-- Until `is` finds something, which is returned. What it returns besides says
+-- how far things are: as long as that changes they are waited for.
+function M.wait_until(what, is)
+  local deadline, last = socket.gettime() + PATIENCE, nil
   repeat
-    local found = is()
+    local found, sign = is()
     if found then return found end
+    if sign ~= last then
+      deadline, last = socket.gettime() + PATIENCE, sign
+    end
     socket.sleep(0.2)
   until socket.gettime() > deadline
   error("waited in vain for " .. what .. ": see " .. M.home, 0)
@@ -63,22 +69,25 @@ function M.free_ports(n)
   error "no ports are free"
 end
 
-local function start(role, name, file)
+local function start(role, name, url, file)
   local out = M.home .. "/" .. name .. ".out"
   local command = ("exec %s spec/cluster/client.lua %s '%s' %s %s >%s 2>&1")
-    :format(arg[-1], role, M.url, name, file, out)
+    :format(arg[-1], role, url, name, file, out)
   local pid = M.sh(("sh -c '%s' </dev/null >/dev/null 2>&1 & echo $!")
     :format(command:gsub("'", [['\'']])))
-  table.insert(children, { pid = pid, role = role, out = out })
+  local child = { pid = pid, role = role, url = url, out = out }
+  table.insert(children, child)
+  return child
 end
 
--- Three of each, whose files lie in `home`.
-function M.start(home, url)
-  M.home, M.url, children = home, url, {}
+-- Three of each, whose files lie in `home`: one that waits longer than a
+-- fail-over takes, one that reaches the servers by a URL of its own, if given.
+function M.start(home, url, other)
+  M.home, M.url, M.patient, children = home, url, url .. "?patience=300", {}
   assert(assert(respool.open(url, { log = false })):queue "orders")
-  for i = 1, 3 do
-    start("produce", "a" .. i .. "-", home .. "/no-more")
-    start("consume", "b" .. i .. "-", home .. "/empty")
+  for i, to in ipairs { url, M.patient, other or url } do
+    start("produce", "a" .. i .. "-", to, home .. "/no-more")
+    start("consume", "b" .. i .. "-", to, home .. "/empty")
   end
 end
 
@@ -104,10 +113,21 @@ local function has_ended(child)
   return read(child.out):find("\nend\n", 1, true)
 end
 
+-- How many items something has become of.
+local function count_items(role)
+  local n = 0
+  each_line(role, function(word)
+    if word ~= "error" and word ~= "open" then n = n + 1 end
+  end)
+  return n
+end
+
 local function wait_for_end(role)
-  M.wait_until("the end of those that " .. role, 120, function()
+  M.wait_until("the end of those that " .. role, function()
     for _, child in ipairs(children) do
-      if child.role == role and not has_ended(child) then return false end
+      if child.role == role and not has_ended(child) then
+        return false, count_items(role)
+      end
     end
     return true
   end)
@@ -129,9 +149,9 @@ function M.drain_anew()
   M.signal("KILL", "consume")
   touch "no-more"
   touch "empty"
-  start("consume", "fresh", M.home .. "/empty")
-  M.wait_until("the end of what is left", 120, function()
-    return has_ended(children[#children])
+  local child = start("consume", "fresh", M.url, M.home .. "/empty")
+  M.wait_until("the end of what is left", function()
+    return has_ended(child), count_items "consume"
   end)
 end
 
@@ -157,7 +177,7 @@ function M.gap(since)
 end
 
 function M.wait_for_pushes(since)
-  M.wait_until("pushes", 60, function()
+  M.wait_until("pushes", function()
     local times = pushes()
     return times[#times] and times[#times] > since
   end)
@@ -212,12 +232,26 @@ function M.refusals()
   return n, first
 end
 
+-- Those that wait long enough are told of nothing but lost leases.
+local function judge_patient()
+  for _, child in ipairs(children) do
+    if child.url == M.patient then
+      for line in read(child.out):gmatch "error [^\n]+" do
+        if not line:find "^error LEASE_LOST " then
+          M.wrong("who waits is told what happened: %s", line)
+        end
+      end
+    end
+  end
+end
+
 -- Nothing is lost, nothing done twice, and the store is as it should be.
 function M.judge()
   local gone, twice, never = M.count()
   if gone + twice + never > 0 then
     M.wrong("each acknowledged item is done once")
   end
+  judge_patient()
   local corrupt, message = M.refusals()
   if corrupt > 0 then M.wrong("a sound cluster is refused: %s", message) end
   local store = assert(respool.open(M.url, { log = false }))

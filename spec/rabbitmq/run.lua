@@ -16,6 +16,7 @@ local stomp = require "stomp"
 local build = assert(os.getenv "RESPOOL_BUILD", "eval \"$(make env)\" first")
 local home = build .. "/rabbitmq"
 local PAGE, ROUNDS = 400, os.getenv "FAULT" == "long" and 20 or 3
+local PATIENCE = 120 -- seconds in which nothing moves
 local port, worker
 local failed = false
 
@@ -36,11 +37,16 @@ local function wrong(form, ...)
   say("not so: " .. form, ...)
 end
 
-local function wait_until(what, seconds, is)
-  local deadline = socket.gettime() + seconds
+-- Until `is` finds something; as long as what it returns besides changes, which
+-- says how far things are, they are waited for.
+local function wait_until(what, is)
+  local deadline, last = socket.gettime() + PATIENCE, nil
   repeat
-    local found = is()
+    local found, sign = is()
     if found then return found end
+    if sign ~= last then
+      deadline, last = socket.gettime() + PATIENCE, sign
+    end
     socket.sleep(0.1)
   until socket.gettime() > deadline
   error("waited in vain for " .. what .. ": see " .. home, 0)
@@ -70,7 +76,7 @@ end
 local function start_broker()
   sh(("spec/rabbitmq/broker start %s %d"):format(home, port))
   local began = socket.gettime()
-  wait_until("the broker", 120, function()
+  wait_until("the broker", function()
     local c = connect()
     if c then c:close() end
     return c
@@ -91,26 +97,28 @@ local function kill_worker()
   os.execute(("kill -KILL %s %s 2>/dev/null"):format(worker, children))
 end
 
--- How often each message is in the broker's queue, by payload; they stay.
-local function messages()
+-- How often each message is in the broker's queue, by payload; they stay. The
+-- broker may take its time as long as not all of 1 to `n` have come.
+local function messages(n)
   local c = assert(connect())
   c:send("SUBSCRIBE", { id = 1, destination = "/queue/orders",
                         ack = "client-individual" })
-  c.socket:settimeout(3)
-  local times, n = {}, 0
+  local times, left = {}, n
   while true do
+    c.socket:settimeout(left > 0 and 30 or 3)
     local command, _, body = c:next()
     if command ~= "MESSAGE" then break end
-    times[tonumber(body)] = (times[tonumber(body)] or 0) + 1
-    n = n + 1
+    local i = tonumber(body)
+    if not times[i] and i >= 1 and i <= n then left = left - 1 end
+    times[i] = (times[i] or 0) + 1
   end
   c:close()
-  return times, n
+  return times
 end
 
 -- Whether each item up to n is among them; how many came more than once.
 local function missing(n)
-  local times = messages()
+  local times = messages(n)
   local gone, again = 0, 0
   for i = 1, n do
     if not times[i] then gone = gone + 1 end
@@ -126,7 +134,10 @@ local function push(q, from)
 end
 
 local function is_under_way(q, done)
-  return function() return q:stats().done > done end
+  return function()
+    local now = q:stats().done
+    return now > done, now
+  end
 end
 
 local function is_empty(q)
@@ -145,15 +156,15 @@ local function run()
   for round = 1, ROUNDS do
     local done = q:stats().done
     push(q, (round - 1) * PAGE)
-    wait_until("the worker", 60, is_under_way(q, done + 20))
+    wait_until("the worker", is_under_way(q, done + 20))
     sh("spec/rabbitmq/broker kill " .. home)
     local at = q:stats().done
     local took = start_broker()
-    wait_until("the worker", 60, is_under_way(q, at + 20))
+    wait_until("the worker", is_under_way(q, at + 20))
     kill_worker()
     start_worker()
-    wait_until("the end of round " .. round, 120, function()
-      return is_empty(q)
+    wait_until("the end of round " .. round, function()
+      return is_empty(q), q:stats().done
     end)
     local gone, again = missing(round * PAGE)
     say("round %d: broker killed, back after %.1f s, worker killed; of %d "
@@ -181,7 +192,12 @@ end)
 if worker then kill_worker() end
 sh("spec/rabbitmq/broker stop " .. home)
 if not ok then wrong("%s", message) end
-local left = sh(("ps -eo args | grep -F '%s' | grep -v grep"):format(home))
+local left
+for _ = 1, 25 do -- what was killed ends soon
+  left = sh(("ps -eo args | grep -F '%s' | grep -v grep"):format(home))
+  if left == "" then break end
+  socket.sleep(0.2)
+end
 if left ~= "" then wrong("processes are left:\n%s", left) end
 say("%s, 1 of 1", failed and "failed" or "passed")
 os.exit(not failed)

@@ -3,8 +3,8 @@
  * Calls that happen once; see call.h.
  *
  * Ensures: 1 a call that answers 0 has happened, once; 2 one that answers
- * another code but UNKNOWN_OUTCOME has not happened and never will; 3 whatever
- * the connection does meanwhile.
+ * another code but UNKNOWN_OUTCOME, or CORRUPT of a server that has gone back,
+ * has not happened and never will; 3 whatever the connection does meanwhile.
  */
 #include "postgres/client/call.h"
 
