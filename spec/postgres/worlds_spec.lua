@@ -113,6 +113,43 @@ database.describe("a store in a database", "worlds", function(db)
     end
   end)
 
+  -- The cause: a schema that was there was taken for a store that another
+  -- process had just made, and a role that may make none never had one.
+  it("is made in a schema that is there and empty, by a role that may make none",
+     function()
+    local location, name = url(as "respool_nobody")
+    sql(("CREATE SCHEMA %s AUTHORIZATION respool_nobody"):format(name))
+    local store = assert(open(location))
+    assert(store:queue "orders":push "a")
+    assert.same({}, store:check())
+    local run = cli.run { "init", location }
+    assert.equal(0, run.status)
+  end)
+
+  it("is not made in a schema that holds something else, of which nothing "
+     .. "changes", function()
+    for _, thing in ipairs {
+      "TABLE %s.run (a int)", "TYPE %s.mood AS ENUM ('sad')",
+      "FUNCTION %s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    } do
+      local location, name = url()
+      sql(("CREATE SCHEMA %s; CREATE %s"):format(name, thing:format(name)))
+      assert_refused("VERSION", "schema " .. name .. " holds something else",
+                     location)
+      cli.assert_refused(cli.run { "init", location }, 1, "something else")
+      assert.equal("0", sql(([[SELECT count(*) FROM pg_class
+        WHERE relnamespace = '%s'::regnamespace AND relname = 'meta']])
+        :format(name)))
+    end
+  end)
+
+  it("has no roles where their names would be cut", function()
+    local location = url():gsub("schema=.*$", "schema=" .. ("x"):rep(58))
+    cli.assert_refused(cli.run { "init", location, "--roles" }, 1,
+                       "has more than 57 bytes")
+    assert.equal("0", sql "SELECT count(*) FROM pg_roles WHERE rolname ~ '^xx'")
+  end)
+
   it("of a newer format is refused, and both are told", function()
     local location, name = url()
     open(location):close()
@@ -288,6 +325,7 @@ database.describe("a store in a database", "worlds", function(db)
       { "listen=[::1", "listen: yes" }, { "listen=[::1]5432", "listen: yes" },
       { "listen=[::1]:x", "listen: yes" }, { "listen=[a[b]", "listen: yes" },
       { "schema=", "schema: a name of 1 to 63 bytes" },
+      { "schema=a%00b", "schema: a name" }, { "schema=%FF", "in UTF%-8" },
       { "schema=a&schema=b", "as it has 'schema' twice" },
     } do
       assert.error_matches(function()

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cbor/utf8.h"
 #include "postgres/client/libpq.h"
 
 #define SCHEMA_MAX 63 /* bytes of a name, as PostgreSQL has it */
@@ -38,10 +39,14 @@ static int hex(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* %41 and the like, in place. */
+/* %41 and the like, in place; empty where one is a zero byte. */
 static void decode(char *s) {
-  char *to = s;
+  char *to = s, *start = s;
   for (; *s; s++) {
+    if (!strncmp(s, "%00", 3)) {
+      *start = '\0';
+      return;
+    }
     if (*s == '%' && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
       *to++ = (char)(hex(s[1]) * 16 + hex(s[2]));
       s += 2;
@@ -254,8 +259,9 @@ static int parse(char *text, url *u) {
   if (!u->schema) u->schema = strdup("respool");
   if (!u->schema) return RESPOOL_NOMEM;
   size_t n = strlen(u->schema);
-  if (n < 1 || n > SCHEMA_MAX)
-    return fail(RESPOOL_INVALID, "schema: a name of 1 to 63 bytes expected");
+  if (n < 1 || n > SCHEMA_MAX || !utf8_valid(u->schema, n))
+    return fail(RESPOOL_INVALID, "schema: a name of 1 to 63 bytes in UTF-8 "
+                "expected");
   u->quoted = quote(u->schema);
   if (!u->quoted) return RESPOOL_NOMEM;
   rc = read_options(u, text);

@@ -35,7 +35,7 @@ static int find_schema(pg_env *e, bool may_make) {
   rc = schema_make(&e->writer);
   if (rc == RESPOOL_DENIED)
     return fail(rc, "there is no store in %.120s, and this role may not make "
-                "one: `respool init` does", e->url.shown);
+                "one: `respool init`, by one that may, does", e->url.shown);
   return rc ? rc : schema_check(&e->writer);
 }
 

@@ -19,14 +19,29 @@ static const char lock[] =
     "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL client_min_messages = "
     "error; SELECT pg_advisory_xact_lock(8243121037);";
 
-static char *script(const url *u) {
+/* A schema that somebody has made for the store is empty; 3F000: it is not
+   there, or this role does not see it. */
+static const char take_empty[] =
+    "DO $$ DECLARE s oid := quote_ident(current_schema())::regnamespace; BEGIN "
+    "IF s IS NULL OR s = pg_my_temp_schema() THEN "
+    "RAISE EXCEPTION USING ERRCODE = '3F000'; END IF; "
+    "IF EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = s) "
+    "OR EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = s) "
+    "OR EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = s) THEN "
+    "RAISE EXCEPTION USING ERRCODE = 'RS009', MESSAGE = format("
+    "'schema %I holds something else than a store; schema= in the URL names "
+    "another', current_schema()); END IF; END $$;";
+
+static char *script(const url *u, bool there) {
   static const char form[] =
-      "%s CREATE SCHEMA %s; SET LOCAL search_path = %s, pg_temp;\n%s\nCOMMIT";
+      "%s %s%s; SET LOCAL search_path = %s, pg_temp;\n%s\n%s\nCOMMIT";
   size_t n = sizeof form + sizeof lock + 2 * strlen(u->quoted) +
-             sizeof schema_text;
+             sizeof take_empty + sizeof schema_text + 16;
   char *text = malloc(n);
   if (text)
-    snprintf(text, n, form, lock, u->quoted, u->quoted, schema_text);
+    snprintf(text, n, form, lock, there ? "" : "CREATE SCHEMA ",
+             there ? "" : u->quoted, u->quoted, there ? take_empty : "",
+             schema_text);
   return text;
 }
 
@@ -38,19 +53,32 @@ static int run(session *l, const char *sql, pg_failure *f) {
   return -1;
 }
 
-/* Another process was first, as the schema is there. */
-static bool is_there(const pg_failure *f) {
-  return failure_is(f, "42P06");
+static int make(session *l, bool there, pg_failure *f) {
+  char *sql = script(l->at.url, there);
+  if (!sql) return fail(RESPOOL_NOMEM, "not enough memory for a schema");
+  int failed = run(l, sql, f);
+  free(sql);
+  return failed ? failure_code(f, l->at.url->shown) : 0;
+}
+
+/* The schema is there, or this role may not make one. Another process was
+   first, or the schema is empty. */
+static int make_within(session *l, const pg_failure *first) {
+  pg_failure f;
+  int rc = schema_check(l);
+  if (rc != RESPOOL_NOT_FOUND) return rc;
+  rc = make(l, true, &f);
+  if (rc && failure_is(&f, "3F000"))
+    return failure_code(first, l->at.url->shown);
+  return rc;
 }
 
 int schema_make(session *l) {
   pg_failure f;
-  char *sql = script(l->at.url);
-  if (!sql) return fail(RESPOOL_NOMEM, "not enough memory for a schema");
-  int failed = run(l, sql, &f);
-  free(sql);
-  if (failed && is_there(&f)) return schema_check(l);
-  return failed ? failure_code(&f, l->at.url->shown) : 0;
+  int rc = make(l, false, &f);
+  if (rc && (failure_is(&f, "42P06") || failure_is(&f, "42501")))
+    return make_within(l, &f);
+  return rc;
 }
 
 int schema_grant(session *l, bool *granted) {

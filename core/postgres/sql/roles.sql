@@ -35,6 +35,10 @@ BEGIN
   SELECT u.rolcreaterole OR u.rolsuper INTO may FROM pg_roles u
     WHERE u.rolname = current_user;
   IF NOT may THEN RETURN false; END IF;
+  IF octet_length(s || '_admin') > 63 THEN
+    PERFORM refuse('RS015', format('roles are named after the schema: the name '
+      'of %I has more than 57 bytes', s));
+  END IF;
   FOREACH r IN ARRAY ARRAY['_push', '_work', '_admin'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles u WHERE u.rolname = s || r) THEN
       EXECUTE format('CREATE ROLE %I NOLOGIN', s || r);
