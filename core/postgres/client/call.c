@@ -221,8 +221,10 @@ static int unknown(const session *l, const char *why) {
 
 enum next { AGAIN, OVER };
 
-/* The next step of a call whose connection broke. */
-static enum next after_break(session *l, call *k, int64_t end, int *rc) {
+/* The next step of a call whose connection broke. A server that refuses it is
+   asked again less and less often, twice a second at least. */
+static enum next after_break(session *l, call *k, int tries, int64_t end,
+                             int *rc) {
   if (k->changes && k->why.sent) {
     int happened = find_out(l, k, rc);
     if (happened < 0 && !*rc) *rc = unknown(l, k->why.text);
@@ -231,7 +233,7 @@ static enum next after_break(session *l, call *k, int64_t end, int *rc) {
     if (happened) return OVER;
   }
   if (clock_mono() < end) {
-    nap(l, 50);
+    nap(l, 50 << (tries < 3 ? tries : 3));
     return AGAIN;
   }
   *rc = failure_code(&k->why, l->at.url->shown);
@@ -240,7 +242,7 @@ static enum next after_break(session *l, call *k, int64_t end, int *rc) {
 
 static enum next after_failure(session *l, call *k, int tries, int64_t end,
                                int *rc) {
-  if (k->why.broken) return after_break(l, k, end, rc);
+  if (k->why.broken) return after_break(l, k, tries, end, rc);
   if (failure_passes(&k->why) && tries < TRIES) {
     nap(l, 5 << tries);
     return AGAIN;
