@@ -115,7 +115,7 @@ database.describe("a store in a database", "worlds", function(db)
 
   -- The cause: a schema that was there was taken for a store that another
   -- process had just made, and a role that may make none never had one.
-  it("is made in a schema that is there and empty, by a role that may make none",
+  it("is made in a schema that is there and empty, by a role that makes none",
      function()
     local location, name = url(as "respool_nobody")
     sql(("CREATE SCHEMA %s AUTHORIZATION respool_nobody"):format(name))
@@ -262,6 +262,27 @@ database.describe("a store in a database", "worlds", function(db)
       assert_refused("IO", words, location)
       cli.assert_refused(cli.run { "ls", location }, 1, words)
     end
+  end)
+
+  -- The cause: a wrong password was sent 25 times a second.
+  it("on a server that refuses connections is tried less and less often",
+     function()
+    local child = helper.spawn [[
+      local server = require "socket".bind("127.0.0.1", 0)
+      print(select(2, server:getsockname()))
+      io.stdout:flush()
+      while true do
+        server:accept():close()
+        io.write "."
+        io.stdout:flush()
+      end
+    ]]
+    child:expect "\n"
+    local port = child:output():match "%d+"
+    assert_refused("IO", "", ("postgres://respool@127.0.0.1:%s/worlds?"
+      .. "sslmode=disable&gssencmode=disable&patience=2"):format(port))
+    local _, tries = child:output():gsub("%.", "")
+    assert.is_true(tries > 1 and tries < 16, tries)
   end)
 
   it("that wants TLS of a server without is not opened", function()
