@@ -64,13 +64,18 @@ describe("a queue beside a snapshot that is held", function()
     return (settled_count(schema) - before) / LIVES, seconds
   end
 
-  local function ours(location, lease)
+  local function ours(location, lease, fails)
     return function(n)
       local store = assert(helper.open(location))
       local queue = assert(store:queue "orders")
       for i = 1, n do
         assert(queue:push(i))
         local batch = assert(queue:take { lease = lease })
+        if fails then
+          batch:retry { delay = 0 }
+          assert(batch:settle())
+          batch = assert(queue:take { lease = lease })
+        end
         assert.equal(i, batch:item(1).payload)
         batch:done()
         assert(batch:settle())
@@ -115,6 +120,16 @@ describe("a queue beside a snapshot that is held", function()
     let_go(pid)
     assert.equal(("session %d|t|t"):format(pid), found)
     assert.is_true(n < bound(seconds))
+  end)
+
+  -- Their settle read all of the queue by the index of takes.
+  it("visits no more when each item fails once", function()
+    local location, schema = db:url()
+    assert(assert(helper.open(location)):queue "orders")
+    local pid = hold()
+    local n, seconds = entries_a_life(schema, ours(location, 0.01, true))
+    let_go(pid)
+    assert.is_true(n < bound(2 * seconds))
   end)
 
   it("is told by health and metrics", function()

@@ -19,6 +19,10 @@ BEGIN
                   'v1_purge', 'v1_flow_note') THEN
       EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off '
                      'SET plan_cache_mode = force_generic_plan', f.of);
+      IF f.name IN ('v1_done', 'v1_settle') THEN -- each run by its key
+        EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off '
+                       'SET enable_hashjoin = off', f.of);
+      END IF;
     ELSE
       EXECUTE format('ALTER FUNCTION %s SET jit = off', f.of);
     END IF;

@@ -250,7 +250,7 @@ BEGIN
     PERFORM refuse('RS030', 'the policy has changed');
   END IF;
   have := array(SELECT x.first FROM run x WHERE x.first = ANY (r_first)
-    AND x.epoch = tok AND x.state = 1 AND x.queue = q
+    AND x.epoch = tok AND x.state = 1 AND x.queue + 0 = q -- by no other index
     ORDER BY x.first FOR UPDATE);
   lost := array(SELECT unnest(r_first) EXCEPT SELECT unnest(have));
   IF strict AND lost <> '{}' THEN
