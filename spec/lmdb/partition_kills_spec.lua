@@ -2,18 +2,19 @@
 --
 -- A queue with partitions, worked on by processes that are killed at named
 -- points: no partition has more items leased than it may, none is stuck, and no
--- item is lost.
+-- item is lost. FAULT=long kills at each pass.
 
 local helper = require "spec.helper"
 local kills = require "spec.helper.partition_kills"
 
 local POINTS = { "begun", "ran", "committed", "pwrite", "fdatasync" }
+local STEP = os.getenv "FAULT" == "long" and 1 or 6
 
 describe("partitions of processes that are killed", function()
   it("keep their bounds, and none is stuck", function()
     local deaths = 0
     for _, point in ipairs(POINTS) do
-      for passes = 1, 25, 6 do
+      for passes = 1, 25, STEP do
         local path, label = helper.location(), point .. passes
         local pushes, killed = kills.run(path, point, passes)
         local more = kills.run(path)

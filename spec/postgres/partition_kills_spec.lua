@@ -4,9 +4,12 @@
 -- before they send a message to the server, and behind that: no partition has
 -- more items leased than it may, none is stuck, and no item is lost. What the
 -- server has got it does to its end, so each next process waits for that.
+-- FAULT=long kills at each pass.
 
 local database = require "spec.helper.database"
 local kills = require "spec.helper.partition_kills"
+
+local STEP = os.getenv "FAULT" == "long" and 1 or 6
 
 database.describe("partitions in a database, of processes that are killed",
                   "kills", function(db)
@@ -29,7 +32,7 @@ database.describe("partitions in a database, of processes that are killed",
 
   it("keep their bounds, and none is stuck", function()
     for _, point in ipairs { "send", "sent" } do
-      for passes = 8, 32, 6 do
+      for passes = 8, 32, STEP do
         local path, label = db:url(), point .. passes
         local pushes, killed = kills.run(path, point, passes)
         assert.is_true(killed, label)
