@@ -422,6 +422,14 @@ open(sys.argv[1] + ".came", "w").close()
         respool.open(location, { [option] = value, log = false })
       end, option .. " is for stores in files")
     end
+    -- The cause: what is in use of no bound at all is more than any share of
+    -- it, which an alert asks for.
+    local metrics = assert(assert(open(location)):metrics())
+    assert.matches("respool_used_bytes", metrics)
+    for _, name in ipairs { "max_bytes", "map_bytes", "readers",
+                            "max_readers" } do
+      assert.not_matches("respool_" .. name, metrics)
+    end
     assert.error_matches(function() respool.compact(location) end,
                          "is not in files of its own")
     assert.error_matches(function()
@@ -466,6 +474,13 @@ open(sys.argv[1] + ".came", "w").close()
         assert(queue:push "a")
         assert.equal(1, queue:length().ready)
         assert.equal("DENIED", helper.code(queue:take()))
+        local file = helper.dir() .. "/items.jsonl"
+        helper.write(file, '{"n":2}\n')
+        for _, args in ipairs { { "push", "orders", file }, { "ls" },
+                                { "stats", "orders" } } do
+          table.insert(args, 2, as "respool_nobody"(location))
+          assert.same({ 0, "" }, { cli.run(args).status, cli.run(args).err })
+        end
       else
         local batch = assert(store:queue "orders":take())
         batch:done()
@@ -476,6 +491,26 @@ open(sys.argv[1] + ".came", "w").close()
           name_of = assert(store:workers())[1].name
         end, { name = "w", stop_when_empty = true }))
         assert.same({ "w", 0 }, { name_of, #assert(store:workers()) })
+        assert(open(location):queue("orders", { keep_done = "1h" }))
+        assert(open(location):queue "orders":push("c", { key = "k" }))
+        local script = helper.dir() .. "/worker.lua"
+        helper.write(script, [[
+          local respool = require "respool"
+          return { queue = "orders", handle = function(payload)
+            if payload == "c" then return respool.dead { error = "no" } end
+          end }
+        ]])
+        for _, args in ipairs {
+          { "get", "orders", "--key", "k" },
+          { "work", script, "--until-empty" }, { "history", "orders" },
+          { "dead", "list", "orders" }, { "dead", "groups", "orders" },
+          { "dead", "show", "orders", "1" },
+        } do
+          table.insert(args, args[1] == "dead" and 3 or 2,
+                       as "respool_nobody"(location))
+          assert.not_matches("permission", cli.run(args).err)
+        end
+        assert.equal(1, store:queue "orders".dead:count())
       end
       assert.equal("DENIED", helper.code(store:drop_queue "orders"))
       store:close()

@@ -55,16 +55,19 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of, s || '_admin');
     IF f.name IN ('v1_push', 'v1_push_run', 'v1_push_dead', 'v1_ids',
         'v1_seen', 'v1_resolve', 'v1_ring', 'v1_channel', 'v1_meta',
-        'v1_queue', 'v1_stat', 'v1_names', 'v1_undo', 'v1_store') THEN
+        'v1_queue', 'v1_stat', 'v1_names', 'v1_undo', 'v1_store', 'v1_flow',
+        'v1_note_load', 'v1_note_save', 'v1_entries') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I, %I', f.of,
                      s || '_push', s || '_work');
     ELSIF f.name IN ('v1_take', 'v1_tokens', 'v1_done', 'v1_done_run',
-        'v1_settle', 'v1_extend', 'v1_expire', 'v1_observe', 'v1_bell', 'v1_peek', 'v1_get',
-        'v1_maintain', 'v1_entry_save', 'v1_entries', 'v1_forget_calls',
+        'v1_settle', 'v1_extend', 'v1_expire', 'v1_observe', 'v1_bell',
+        'v1_peek', 'v1_get', 'v1_get_key', 'v1_history',
+        'v1_dead_count', 'v1_dead_get', 'v1_dead_groups', 'v1_dead_list',
+        'v1_maintain', 'v1_entry_save', 'v1_forget_calls',
         'v1_browse', 'v1_leases', 'v1_held', 'v1_live',
         'v1_results', 'v1_result', 'v1_awaited',
         'v1_probe_read', 'v1_probe_write', 'v1_queue_hold', 'v1_flow_note',
-        'v1_flow', 'v1_partitions') THEN
+        'v1_partitions') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', f.of,
                      s || '_work');
     END IF;

@@ -298,24 +298,25 @@ end
 
 -- The store.
 
-local STORE_GAUGES = {
-  { "respool_map_bytes", "map_bytes", "Address space of the map." },
+local STORE_GAUGES = { -- true: of stores in files
+  { "respool_map_bytes", "map_bytes", "Address space of the map.", true },
   { "respool_file_bytes", "file_bytes", "High-water mark of the file." },
   { "respool_used_bytes", "used_bytes", "Bytes of the file in use." },
   { "respool_max_bytes", "max_bytes",
-    "Bytes in use beyond which pushes are refused." },
+    "Bytes in use beyond which pushes are refused.", true },
   { "respool_disk_available_bytes", "available_bytes",
     "Bytes left on the disk of the store." },
-  { "respool_readers", "readers", "Reader slots in use." },
-  { "respool_max_readers", "max_readers", "Reader slots of the store." },
+  { "respool_readers", "readers", "Reader slots in use.", true },
+  { "respool_max_readers", "max_readers", "Reader slots of the store.", true },
   { "respool_snapshot_age_seconds", "snapshot_age",
     "Since when a snapshot keeps dead rows of the database." },
   { "respool_dead_rows", "dead_rows", "Dead rows that items have left." },
 }
 
 local function add_store(text, stats)
+  local in_files = stats.max_readers > 0
   for _, family in ipairs(STORE_GAUGES) do
-    if stats[family[2]] ~= huge then
+    if stats[family[2]] ~= huge and (in_files or not family[4]) then
       begin(text, family[1], "gauge", family[3])
       sample(text, family[1], "", stats[family[2]])
     end
