@@ -481,6 +481,10 @@ open(sys.argv[1] + ".came", "w").close()
           table.insert(args, 2, as "respool_nobody"(location))
           assert.same({ 0, "" }, { cli.run(args).status, cli.run(args).err })
         end
+        run = cli.run { "history", as "respool_nobody"(location),
+                              "orders" }
+        assert.matches("^respool: postgres:[^\n]*denied for function [^\n]*\n$",
+                       run.err)
       else
         local batch = assert(store:queue "orders":take())
         batch:done()

@@ -54,6 +54,7 @@ function M.text_of(err)
     :gsub("%s*\n%s*", " ")
     :gsub("^(dead letter %d+: ).-bin/respool:%d+: ", "%1")
     :gsub("^.-bin/respool:%d+: ", "")
+    :gsub("^.-%.lua:%d+: respool: ", "") -- raised by a walk
     :gsub("^%a+:%a[%w_]*: ", ""))
 end
 
