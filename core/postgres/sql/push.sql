@@ -351,42 +351,35 @@ END $$;
 
 -- A push of one run of which nothing more is said, the most frequent of all.
 -- What such a call costs are its parameters, its expressions and its
--- statements, whatever they do: so it has few, and no array.
+-- statements, whatever they do: so it has few, and what is put together of
+-- several rows costs more than a statement of its own.
 CREATE FUNCTION v1_push_run(q int4, slot_no int4, wall int8, call uuid,
   step int2, priority int2, version int8, body_bytes int8, ask boolean,
   first int8, items int4, body bytea, OUT reply int8[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  now int8; plain boolean; counted boolean; done text;
+  now int8; plain boolean; ring boolean; done text;
 BEGIN
   done := share_queue(q);
-  SELECT now_ms(wall), NOT u.ordered AND priority = ANY (u.priorities)
-      AND coalesce(u.ttl, u.max_items, u.max_bytes) IS NULL
-    INTO now, plain FROM queue u WHERE u.id = q;
+  now := now_ms(wall);
+  SELECT u.push_plain AND priority = ANY (u.priorities), ask AND EXISTS (
+      SELECT FROM bell b WHERE b.queue = q AND b.until > now)
+    INTO plain, ring FROM queue u WHERE u.id = q;
   IF plain THEN
-    WITH made AS (
-      INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
-          priority, fresh, state, bytes)
-        VALUES (first, now, 0, now, version, q, items, items, priority, 1, 0,
-          body))
+    INSERT INTO run (first, due, epoch, pushed_at, version, queue, n, live,
+        priority, fresh, state, bytes)
+      VALUES (first, now, 0, now, version, q, items, items, priority, 1, 0,
+        body);
     UPDATE call c SET no = step, at = now(), answer = ARRAY[first, 0],
-        bytes = c.bytes + CASE WHEN c.queue = q THEN octet_length(body)
-                          ELSE 0 END,
-        pushed = c.pushed + CASE WHEN c.queue = q THEN items ELSE 0 END,
-        pushed_bytes = c.pushed_bytes +
-          CASE WHEN c.queue = q THEN body_bytes ELSE 0 END
-      WHERE c.id = call AND c.no < step
-      RETURNING c.queue = q, ARRAY[first, 0, (ask AND EXISTS (
-        SELECT FROM bell b WHERE b.queue = q AND b.until > now))::int4, now]
-      INTO counted, reply;
-    IF counted THEN RETURN; END IF;
+        bytes = c.bytes + octet_length(body), pushed = c.pushed + items,
+        pushed_bytes = c.pushed_bytes + body_bytes
+      WHERE c.id = call AND c.no < step AND c.queue = q;
     IF NOT FOUND THEN
       done := note(call, step, ARRAY[first, 0], q);
-      reply := ARRAY[first, 0, (ask AND EXISTS (
-        SELECT FROM bell b WHERE b.queue = q AND b.until > now))::int4, now];
+      done := tally_push(q, slot_no, items, octet_length(body), body_bytes);
     END IF;
-    done := tally_push(q, slot_no, items, octet_length(body), body_bytes);
+    reply := ARRAY[first, 0, ring::int4, now];
     RETURN;
   END IF;
   reply := v1_push(q, slot_no, wall, call, step, priority, 0, NULL, NULL,

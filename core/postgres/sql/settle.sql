@@ -186,7 +186,7 @@ CREATE FUNCTION v1_done_run(q int4, slot_no int4, wall int8, call uuid,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
-  size int8; counted boolean; done text;
+  size int8; done text;
 BEGIN
   done := share_queue(q);
   DELETE FROM run x WHERE x.first = first AND x.epoch = tok AND x.state = 1
@@ -198,16 +198,13 @@ BEGIN
     RETURN;
   END IF;
   UPDATE call c SET no = step, at = now(), answer = '{0}',
-      bytes = c.bytes - CASE WHEN c.queue = q THEN size ELSE 0 END,
-      done = c.done + CASE WHEN c.queue = q THEN items ELSE 0 END
-    WHERE c.id = call AND c.no < step
-    RETURNING c.queue = q, '{}'::int8[] INTO counted, lost;
-  IF counted THEN RETURN; END IF;
+      bytes = c.bytes - size, done = c.done + items
+    WHERE c.id = call AND c.no < step AND c.queue = q;
   IF NOT FOUND THEN
-    lost := '{}';
     done := note(call, step, '{0}', q);
+    done := tally_done(q, slot_no, items, size);
   END IF;
-  done := tally_done(q, slot_no, items, size);
+  lost := '{}';
 END $$;
 
 -- Any outcomes. An entry of the r_ arrays for each run of the batch:

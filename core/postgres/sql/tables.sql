@@ -57,7 +57,13 @@ CREATE TABLE queue (
   keep_dead_items int8,
   keep_dead_bytes int8,
   parted boolean NOT NULL DEFAULT false,   -- items of partitions were pushed
-  by_line boolean NOT NULL DEFAULT false   -- each line is in strict order
+  by_line boolean NOT NULL DEFAULT false,  -- each line is in strict order
+  -- Whether the short ways of v1_push_run and v1_take may do.
+  push_plain boolean GENERATED ALWAYS AS
+    (NOT ordered AND coalesce(ttl, max_items, max_bytes) IS NULL) STORED,
+  take_plain boolean GENERATED ALWAYS AS
+    (NOT (paused OR ordered OR expires OR flows OR parted) AND weights IS NULL
+     AND cardinality(priorities) = 1) STORED
 );
 
 -- The rate and the breaker of a queue, and how they stand; see flow.sql. Kept
