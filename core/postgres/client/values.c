@@ -187,3 +187,18 @@ int64_t value_element(const PGresult *r, int row, int column, size_t i) {
   if (at + 8 > b.size) return 0;
   return (int64_t)read_be((const uint8_t *)b.data + at, 8);
 }
+
+respool_bytes value_part(const PGresult *r, int row, int column, size_t i) {
+  respool_bytes b = value_bytes(r, row, column);
+  const uint8_t *at = b.data;
+  for (size_t from = ARRAY_HEAD; b.size >= from + 4; i--) {
+    uint64_t size = read_be(at + from, 4);
+    bool null = size == UINT32_MAX;
+    from += 4;
+    if (null) size = 0;
+    if (size > b.size - from) break;
+    if (!i) return (respool_bytes){null ? NULL : at + from, (size_t)size};
+    from += size;
+  }
+  return (respool_bytes){NULL, 0};
+}

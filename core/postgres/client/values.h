@@ -65,4 +65,7 @@ respool_bytes value_bytes(const PGresult *r, int row, int column);
 size_t value_count(const PGresult *r, int row, int column);
 int64_t value_element(const PGresult *r, int row, int column, size_t i);
 
+/* The `i`-th of an array of bytea; no data where it is NULL or missing. */
+respool_bytes value_part(const PGresult *r, int row, int column, size_t i);
+
 #endif

@@ -1,87 +1,125 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading of v1_taken, in the order of its columns.
+ * Reading of v1_taken.
  */
 #include "postgres/record/taken.h"
 
 #include <string.h>
 
-enum column {
-  KIND, PLACE, TOKEN, NOW, NEXT_DUE, MARKS, POLICY, CREDITS,
-  FIRST, N, LIVE, SKIP, BITS, DUE, STATE, PRIORITY, ATTEMPTS, DELIVERIES,
-  CRASHES, DELAY, PUSHED_AT, EXPIRES_AT, VERSION, LAPSES, HISTORY, MEMO, BYTES
-};
+enum column { NUMBERS, REST, BYTES };
+enum rest { BITS, HISTORY, MEMO };
+
+/* Numbers of a row, by its kind: see packed in common.sql, and v1_take for a
+   fresh run that is the head, too. */
+enum { KIND, TOKEN, NOW, POLICY };
+enum head { NEXT_DUE = POLICY + 1, DROPPED, DROPPED_ITEMS, N_MARKS, MARKS };
+enum run { PLACE = KIND + 1, RUN_TOKEN, DUE, FIRST, N, LIVE, SKIP, STATE,
+           PRIORITY, ATTEMPTS, DELIVERIES, CRASHES, DELAY, PUSHED_AT,
+           EXPIRES_AT, VERSION, LAPSES };
+enum fresh { FRESH_DUE = POLICY + 1, FRESH_FIRST, FRESH_N, FRESH_SKIP,
+             FRESH_PRIORITY, FRESH_PUSHED_AT, FRESH_VERSION, FRESH_MARKS };
+
+static int64_t number(const PGresult *r, int row, int i) {
+  return value_element(r, row, NUMBERS, (size_t)i);
+}
+
+static size_t count(const PGresult *r, int row) {
+  return value_count(r, row, NUMBERS);
+}
+
+/* 0 where the row makes no sense: it is no head then. */
+static int kind_of(const PGresult *r, int row) {
+  return count(r, row) >= MARKS ? (int)number(r, row, KIND) : TAKEN_HEAD;
+}
 
 bool taken_head_read(const PGresult *r, taken_head *h) {
-  if (pq.ntuples(r) < 1 || value_null(r, 0, NOW)) return false;
+  if (pq.ntuples(r) < 1 || count(r, 0) < MARKS) return false;
+  int kind = kind_of(r, 0);
+  if (kind != TAKEN_HEAD && kind != TAKEN_FRESH) return false;
   *h = (taken_head){
-    .token = (uint64_t)value_int(r, 0, TOKEN), .now = value_int(r, 0, NOW),
-    .next_due = value_int(r, 0, NEXT_DUE),
-    .policy = (int32_t)value_int(r, 0, POLICY)};
+    .token = (uint64_t)number(r, 0, TOKEN), .now = number(r, 0, NOW),
+    .next_due = kind == TAKEN_FRESH ? 0 : number(r, 0, NEXT_DUE),
+    .policy = (int32_t)number(r, 0, POLICY)};
   return true;
 }
 
-static uint32_t count(const PGresult *r, int row, int column) {
-  return (uint32_t)value_int(r, row, column);
+/* A varbit: its length in bits, then the bits. */
+static bool read_rest(const PGresult *r, int row, taken *t) {
+  respool_bytes b = value_part(r, row, REST, BITS);
+  t->history = value_part(r, row, REST, HISTORY);
+  t->memo = value_part(r, row, REST, MEMO);
+  t->bits = b.data ? (const uint8_t *)b.data + 4 : NULL;
+  return !b.data || b.size >= 4 + (t->n + 7) / 8;
 }
 
-/* A varbit: its length in bits, then the bits. */
-static bool read_bits(const PGresult *r, int row, taken *t) {
-  respool_bytes b = value_bytes(r, row, BITS);
-  t->bits = NULL;
-  if (!b.data) return true;
-  t->bits = (const uint8_t *)b.data + 4;
-  return b.size >= 4 + (t->n + 7) / 8;
+static bool read_fresh(const PGresult *r, int row, taken *t) {
+  if (count(r, row) < FRESH_MARKS) return false;
+  *t = (taken){
+    .kind = TAKEN_RUN, .place = 1, .token = (uint64_t)number(r, row, TOKEN),
+    .first = (uint64_t)number(r, row, FRESH_FIRST),
+    .n = (uint32_t)number(r, row, FRESH_N),
+    .live = (uint32_t)number(r, row, FRESH_N),
+    .skip = (uint32_t)number(r, row, FRESH_SKIP),
+    .due = number(r, row, FRESH_DUE), .state = 1,
+    .priority = (int)number(r, row, FRESH_PRIORITY), .deliveries = 1,
+    .version = (uint64_t)number(r, row, FRESH_VERSION),
+    .pushed_at = number(r, row, FRESH_PUSHED_AT),
+    .bytes = value_bytes(r, row, BYTES), .row = row};
+  return true;
 }
 
 bool taken_read(const PGresult *r, int row, taken *t) {
-  int kind = (int)value_int(r, row, KIND);
-  if (kind == TAKEN_HEAD || value_null(r, row, FIRST)) return false;
+  int kind = kind_of(r, row);
+  if (kind == TAKEN_FRESH) return read_fresh(r, row, t);
+  if (kind == TAKEN_HEAD || count(r, row) < LAPSES) return false;
   *t = (taken){
-    .kind = kind, .place = (int)value_int(r, row, PLACE),
-    .token = (uint64_t)value_int(r, row, TOKEN),
-    .first = (uint64_t)value_int(r, row, FIRST), .n = count(r, row, N),
-    .live = count(r, row, LIVE), .skip = count(r, row, SKIP),
-    .due = value_int(r, row, DUE), .state = (int)value_int(r, row, STATE),
-    .priority = (int)value_int(r, row, PRIORITY),
-    .attempts = count(r, row, ATTEMPTS),
-    .deliveries = count(r, row, DELIVERIES),
-    .crashes = count(r, row, CRASHES),
-    .version = (uint64_t)value_int(r, row, VERSION),
-    .delay = value_int(r, row, DELAY),
-    .pushed_at = value_int(r, row, PUSHED_AT),
-    .expires_at = value_int(r, row, EXPIRES_AT),
-    .n_lapses = value_count(r, row, LAPSES),
-    .history = value_bytes(r, row, HISTORY),
-    .memo = value_bytes(r, row, MEMO), .bytes = value_bytes(r, row, BYTES),
-    .row = row};
-  return read_bits(r, row, t);
+    .kind = kind, .place = (int)number(r, row, PLACE),
+    .token = (uint64_t)number(r, row, RUN_TOKEN),
+    .first = (uint64_t)number(r, row, FIRST),
+    .n = (uint32_t)number(r, row, N), .live = (uint32_t)number(r, row, LIVE),
+    .skip = (uint32_t)number(r, row, SKIP), .due = number(r, row, DUE),
+    .state = (int)number(r, row, STATE),
+    .priority = (int)number(r, row, PRIORITY),
+    .attempts = (uint64_t)number(r, row, ATTEMPTS),
+    .deliveries = (uint64_t)number(r, row, DELIVERIES),
+    .crashes = (uint64_t)number(r, row, CRASHES),
+    .version = (uint64_t)number(r, row, VERSION),
+    .delay = number(r, row, DELAY), .pushed_at = number(r, row, PUSHED_AT),
+    .expires_at = number(r, row, EXPIRES_AT),
+    .n_lapses = count(r, row) - LAPSES,
+    .bytes = value_bytes(r, row, BYTES), .row = row};
+  return read_rest(r, row, t);
 }
 
 int64_t taken_lapse(const PGresult *r, const taken *t, size_t i) {
-  return value_element(r, t->row, LAPSES, i);
+  return number(r, t->row, LAPSES + (int)i);
 }
 
 bool taken_live(const taken *t, uint32_t i) {
   return i < t->n && (!t->bits || run_bit(t->bits, i));
 }
 
-size_t taken_credits(const PGresult *r, int64_t *out, size_t n) {
-  for (size_t i = 0; i < n; i++) out[i] = value_element(r, 0, CREDITS, i);
-  return value_count(r, 0, CREDITS);
-}
-
+/* Marks, and behind them credits. */
 size_t taken_marks(const PGresult *r) {
-  return value_count(r, 0, MARKS);
+  if (kind_of(r, 0) == TAKEN_FRESH) return count(r, 0) - FRESH_MARKS;
+  return (size_t)number(r, 0, N_MARKS);
 }
 
 int64_t taken_mark(const PGresult *r, size_t i) {
-  return value_element(r, 0, MARKS, i);
+  int from = kind_of(r, 0) == TAKEN_FRESH ? FRESH_MARKS : MARKS;
+  return number(r, 0, from + (int)i);
+}
+
+size_t taken_credits(const PGresult *r, int64_t *out, size_t n) {
+  if (kind_of(r, 0) == TAKEN_FRESH) return 0;
+  size_t from = MARKS + taken_marks(r);
+  for (size_t i = 0; i < n; i++) out[i] = number(r, 0, (int)(from + i));
+  return count(r, 0) > from ? count(r, 0) - from : 0;
 }
 
 size_t taken_dropped(const PGresult *r, uint64_t *items) {
-  *items = (uint64_t)value_int(r, 0, LIVE);
-  return (size_t)value_int(r, 0, N);
+  *items = (uint64_t)number(r, 0, DROPPED_ITEMS);
+  return (size_t)number(r, 0, DROPPED);
 }
 
 /* Columns of the table history. */

@@ -11,7 +11,8 @@
 enum taken_kind {
   TAKEN_HEAD, TAKEN_RUN,
   TAKEN_CRASHED, /* to be buried: its last item has crashed too often */
-  TAKEN_EXPIRED  /* to be buried, or dropped */
+  TAKEN_EXPIRED, /* to be buried, or dropped */
+  TAKEN_FRESH    /* of a row: the head, and a run that is read as TAKEN_RUN */
 };
 
 /* The first row, which may be that of a run as well. Times are the server's. */

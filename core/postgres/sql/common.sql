@@ -3,9 +3,13 @@
 -- digits are the respool code, so that the unit falls as a whole.
 
 -- Answers of take and looks: one row that says how things are (kind 0), then
--- a row for each run, to be put in the order of `place`. The row of a run that
--- is alone may say both.
+-- a row for each run, to be put in the order of `place`. Each column of an
+-- answer costs, whatever is in it, so it has three.
 CREATE TYPE v1_taken AS (
+  numbers int8[],   -- see packed
+  rest bytea[],     -- bits, history, memo; NULL: it has none of these
+  bytes bytea);
+CREATE TYPE taken AS (
   kind int2,        -- 0 head, 1 run, 2 crashed too often, 3 expired
   place int4,
   token int8,       -- head: of the batch; 0: nothing was taken
@@ -19,6 +23,22 @@ CREATE TYPE v1_taken AS (
   attempts int4, deliveries int4, crashes int4, delay int8,
   pushed_at int8, expires_at int8, version int8,
   lapses int8[], history bytea, memo bytea, bytes bytea);
+
+-- ROW and a cast: so it is made part of the query that calls it.
+CREATE FUNCTION packed(x taken) RETURNS v1_taken LANGUAGE sql STABLE AS $$
+  SELECT ROW(CASE x.kind WHEN 0 THEN
+      ARRAY[0, x.token, x.now, coalesce(x.policy, 0), coalesce(x.next_due, 0),
+        coalesce(x.n, 0), coalesce(x.live, 0),
+        coalesce(cardinality(x.marks), 0)] || x.marks || x.credits
+    ELSE
+      ARRAY[x.kind, x.place, coalesce(x.token, 0), x.due, x.first, x.n,
+        x.live, x.skip, x.state, x.priority, x.attempts, x.deliveries,
+        x.crashes, x.delay, x.pushed_at, coalesce(x.expires_at, 0),
+        x.version] || x.lapses END,
+    CASE WHEN x.bits IS NOT NULL OR x.history IS NOT NULL
+        OR x.memo IS NOT NULL
+      THEN ARRAY[varbit_send(x.bits), x.history, x.memo] END,
+    x.bytes)::v1_taken $$;
 
 CREATE FUNCTION now_ms(wall int8) RETURNS int8 LANGUAGE sql VOLATILE AS $$
   SELECT coalesce(wall,

@@ -11,7 +11,7 @@ CREATE FUNCTION v1_expire(q int4, slot_no int4, wall int8, max_runs int4,
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  p queue; t int8; h v1_taken;
+  p queue; t int8; h taken;
 BEGIN
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
@@ -20,11 +20,11 @@ BEGIN
   IF p.drop_expired THEN
     SELECT d.went, d.items INTO h.n, h.live
       FROM drop_expired(q, slot_no, t, max_runs) d;
-    RETURN NEXT h;
+    RETURN NEXT packed(h);
     RETURN;
   END IF;
   h.token := tok;
-  RETURN NEXT h;
+  RETURN NEXT packed(h);
   RETURN QUERY
     WITH old AS MATERIALIZED (
       SELECT expired(q, t, max_runs) AS tid WHERE item IS NULL UNION ALL
@@ -43,11 +43,11 @@ BEGIN
         lapses = CASE WHEN x.state = 1 THEN (x.lapses || x.due)[1:16]
           ELSE x.lapses END
       FROM old WHERE x.ctid = old.tid
-      RETURNING 3::int2, 0, tok, NULL::int8, NULL::int8, NULL::int8[],
-        NULL::int4, NULL::int8[], x.first, x.n, x.live, x.skip, x.bits, x.due,
-        x.state, x.priority, x.attempts, x.deliveries, x.crashes, x.delay,
-        x.pushed_at, x.expires_at, x.version, x.lapses, x.history, x.memo,
-        x.bytes;
+      RETURNING (packed(ROW(3::int2, 0, tok, NULL, NULL, NULL, NULL, NULL,
+        x.first, x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority,
+        x.attempts, x.deliveries, x.crashes, x.delay, x.pushed_at,
+        x.expires_at, x.version, x.lapses, x.history, x.memo, x.bytes)
+        ::taken)).*;
 END $$;
 
 -- Leases go on to `lease_ms` from now, and end earlier than they would have if

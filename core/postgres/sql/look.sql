@@ -4,11 +4,15 @@
 
 CREATE FUNCTION shown(x run, place int8) RETURNS v1_taken
 LANGUAGE sql STABLE AS $$
-  SELECT 1::int2, place::int4, CASE WHEN x.state = 1 THEN x.epoch END,
-    NULL::int8, NULL::int8, NULL::int8[], NULL::int4, NULL::int8[], x.first,
-    x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
-    x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at, x.version,
-    x.lapses, x.history, x.memo, x.bytes $$;
+  SELECT ROW(
+    ARRAY[1, place, CASE WHEN x.state = 1 THEN x.epoch ELSE 0 END, x.due,
+      x.first, x.n, x.live, x.skip, x.state, x.priority, x.attempts,
+      x.deliveries, x.crashes, x.delay, x.pushed_at,
+      coalesce(x.expires_at, 0), x.version] || x.lapses,
+    CASE WHEN x.bits IS NOT NULL OR x.history IS NOT NULL
+        OR x.memo IS NOT NULL
+      THEN ARRAY[varbit_send(x.bits), x.history, x.memo] END,
+    x.bytes)::v1_taken $$;
 
 -- Has any of its items failed or crashed before?
 CREATE FUNCTION has_failed(x run) RETURNS boolean LANGUAGE sql IMMUTABLE AS

@@ -129,10 +129,10 @@ LANGUAGE sql IMMUTABLE AS $$
 -- The take of what v1_take cannot hand out at once.
 CREATE FUNCTION take_special(p queue, q int4, slot_no int4, t int8, want int4,
   room int8, lease_ms int8, marks int8[], credit int8[], tok int8)
-RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
+RETURNS SETOF taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  lease_end int8; h v1_taken; r record; c refcursor; opened boolean;
+  lease_end int8; h taken; r record; c refcursor; opened boolean;
   done text;
   pri int2[]; caps int4[]; pr int2; fr int2; cap int4; low int8; picked record;
   soon int8 := 9223372036854775807; -- when the client looks again anyway
@@ -421,49 +421,45 @@ END $$;
 -- of takes before, or NULL for a full look. Runs of kinds 2 and 3 are leased
 -- too, to be buried by a settle under the token.
 --
--- Where the first run there is has as many items as are wanted, as with items
--- pushed and taken one by one, one statement does. Its row is the head as well.
+-- Where nothing is due again and the first run that is fresh has as many items
+-- as are wanted, as with items pushed and taken one by one, one statement does.
+-- Its row is head and run in short, as kind 4. A fresh run was not due before
+-- it was pushed.
 CREATE FUNCTION v1_take(q int4, slot_no int4, wall int8, want int4, room int8,
   lease_ms int8, marks int8[], credit int8[], tok int8)
 RETURNS SETOF v1_taken LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   p queue; t int8; policy int4; lease int8; pr int2; plain boolean;
+  mark_due int8; mark_fresh int8;
 BEGIN
-  SELECT now_ms(wall), u.version, coalesce(lease_ms, u.lease), u.priorities[1],
-      NOT (u.paused OR u.ordered OR u.expires OR u.flows OR u.parted)
-      AND coalesce(u.held_until, 0) <= now_ms(wall) AND u.weights IS NULL
-      AND cardinality(u.priorities) = 1 AND room IS NULL
-    INTO t, policy, lease, pr, plain FROM queue u WHERE u.id = q;
-  IF plain THEN
+  t := now_ms(wall);
+  SELECT u.version, coalesce(lease_ms, u.lease), u.priorities[1],
+      u.take_plain AND (u.held_until IS NULL OR u.held_until <= t)
+    INTO policy, lease, pr, plain FROM queue u WHERE u.id = q;
+  IF plain AND room IS NULL THEN
+    mark_due := mark_of(marks, range_of(pr, 0));
+    mark_fresh := mark_of(marks, range_of(pr, 1));
     RETURN QUERY
       UPDATE run x SET fresh = 0, due = after(t, lease), epoch = tok,
-          state = 1, deliveries = x.deliveries + 1
-        FROM (
-          SELECT * FROM (
-            SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
+          state = 1, deliveries = 1
+        WHERE x.ctid = CASE WHEN NOT EXISTS (
+            SELECT FROM run r
               WHERE r.queue = q AND r.priority = pr AND r.fresh = 0
-                AND r.due >= mark_of(marks, range_of(pr, 0)) AND r.due <= t
-              ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) due
-          UNION ALL SELECT * FROM (
-            SELECT r.ctid AS tid, r.due, r.live, r.state, r.crashes FROM run r
+                AND r.due >= mark_due AND r.due <= t)
+          THEN (
+            SELECT r.ctid FROM run r
               WHERE r.queue = q AND r.priority = pr AND r.fresh = 1
-                AND r.due >= mark_of(marks, range_of(pr, 1)) AND r.due <= t
-              ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) fresh
-          LIMIT 1) f
-        WHERE x.ctid = f.tid AND f.live = want AND f.state <> 1
-          AND f.crashes = 0
-        RETURNING 1::int2, 1, tok, t, NULL::int8, CASE f.state
-          WHEN 2 THEN ARRAY[range_of(pr, 0), f.due]
-          ELSE ARRAY[range_of(pr, 0), t, range_of(pr, 1), f.due] END,
-          policy, NULL::int8[], x.first,
-          x.n, x.live, x.skip, x.bits, x.due, x.state, x.priority, x.attempts,
-          x.deliveries, x.crashes, x.delay, x.pushed_at, x.expires_at,
-          x.version, x.lapses, x.history, x.memo, x.bytes;
+                AND r.due >= mark_fresh AND r.due <= t
+              ORDER BY r.due, r.first LIMIT 1 FOR UPDATE SKIP LOCKED) END
+          AND x.n = want AND x.live = want AND x.state = 0
+        RETURNING ARRAY[4, tok, t, policy, x.due, x.first, x.n, x.skip,
+          x.priority, x.pushed_at, x.version, range_of(pr, 0), t,
+          range_of(pr, 1), x.pushed_at], NULL::bytea[], x.bytes;
     IF FOUND THEN RETURN; END IF;
   END IF;
   SELECT u.* INTO p FROM queue u WHERE u.id = q;
   IF NOT FOUND THEN PERFORM no_queue(q); END IF;
-  RETURN QUERY SELECT * FROM take_special(p, q, slot_no, t, want, room,
-    lease_ms, marks, credit, tok);
+  RETURN QUERY SELECT (packed(x)).* FROM take_special(p, q, slot_no, t, want,
+    room, lease_ms, marks, credit, tok) x;
 END $$;

@@ -155,10 +155,11 @@ static void items_are_removed_by_id(void) {
            (long long)store.wall, (unsigned long long)id,
            (unsigned long long)id + 3, (unsigned long long)id + 3);
   HOLDS(kit_number(&store, sql) == 11);
-  snprintf(sql, sizeof sql, "SELECT coalesce(sum(live), 0)::int8 FROM "
-           "v1_get(%d, %llu)", q.id, (unsigned long long)id + 3);
+  snprintf(sql, sizeof sql, "SELECT coalesce(sum(numbers[7]), 0)::int8 "
+           "FROM v1_get(%d, %llu)", q.id, (unsigned long long)id + 3);
   HOLDS(kit_number(&store, sql) == 0);
-  snprintf(sql, sizeof sql, "SELECT sum(live)::int8 FROM v1_get(%d, %llu)",
+  snprintf(sql, sizeof sql, "SELECT sum(numbers[7])::int8 FROM v1_get(%d, "
+           "%llu)",
            q.id, (unsigned long long)id + 4);
   HOLDS(kit_number(&store, sql) == 2 && kit_check(&store) == 0);
   pass(30001);
@@ -183,15 +184,15 @@ static void looks_show_what_a_take_would_hand_out(void) {
   push(q.id, 3);
   kit_push_items(&store, q.id, 2, &high, NULL);
   kit_push_items(&store, q.id, 1, &late, NULL);
-  snprintf(sql, sizeof sql, "SELECT sum(live * 10 ^ priority)::int8 FROM "
-           "v1_peek(%d, %lld, 10)", q.id, (long long)store.wall);
+  snprintf(sql, sizeof sql, "SELECT sum(numbers[7] * 10 ^ numbers[10])::int8 "
+           "FROM v1_peek(%d, %lld, 10)", q.id, (long long)store.wall);
   HOLDS(kit_number(&store, sql) == 23);
   take(q.id, 1, &b);
   static const struct {
     int state, items;
   } states[] = {{-1, 6}, {0, 4}, {1, 1}, {2, 1}};
   for (int i = 0; i < 4; i++) {
-    snprintf(sql, sizeof sql, "SELECT sum(live)::int8 FROM v1_browse(%d, "
+    snprintf(sql, sizeof sql, "SELECT sum(numbers[7])::int8 FROM v1_browse(%d, "
              "%lld, %d, 100, 255::int2, 0::int2, 0, 0)", q.id,
              (long long)store.wall, states[i].state);
     HOLDS(kit_number(&store, sql) == states[i].items);
