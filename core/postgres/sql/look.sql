@@ -40,8 +40,10 @@ DECLARE
   x run; around run; -- a run whose items lie around the next rows
   shown_to int8; p run; w int4 := want; size int8 := 0;
 BEGIN
-  FOR x IN SELECT r.* FROM run r WHERE r.queue = q AND r.priority = pr
-      AND r.seq IS NOT NULL ORDER BY r.seq, r.first LOOP
+  FOR x IN SELECT r.* FROM run r
+      WHERE key_of(r.queue, r.priority, coalesce(r.partition, '')) =
+          key_of(q, pr, '') AND r.seq IS NOT NULL
+      ORDER BY r.seq, r.first LOOP
     IF around.first IS NOT NULL THEN
       p := piece(around, shown_to, x.first);
       IF p.first IS NOT NULL THEN

@@ -208,8 +208,8 @@ BEGIN
   END IF;
   IF p.by_line THEN
     SELECT x.due INTO ends FROM run x
-      WHERE key_of(x.queue, x.priority, x.partition) = key
-        AND x.partition IS NOT NULL AND x.seq IS NOT NULL
+      WHERE key_of(x.queue, x.priority, coalesce(x.partition, '')) = key
+        AND x.seq IS NOT NULL
       ORDER BY x.seq, x.first LIMIT 1;
     IF NOT FOUND THEN
       n := 0;

@@ -172,21 +172,21 @@ CREATE TABLE run (
         toast.autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE run ALTER bytes SET STORAGE EXTERNAL;
 -- Each hot statement can use one index alone: settle the primary key, take
--- run_due (of an ordered queue run_seq), expiry run_expires.
+-- run_due (in strict order run_seq), expiry run_expires. Each index is opened,
+-- and its condition made ready, by all that writes a run: there are few.
 CREATE INDEX run_due ON run (queue, priority, fresh, due, first);
-CREATE INDEX run_seq ON run (queue, priority, seq, first)
-  WHERE seq IS NOT NULL;
 CREATE INDEX run_expires ON run (queue, expires_at)
   WHERE expires_at IS NOT NULL AND state <> 1;
 -- What has one priority of a partition, or with -1 all of it, by a key of its
--- own, so that no statement that looks for it can use another index.
+-- own, so that no statement that looks for it can use another index. Of a
+-- priority in strict order the partition is ''.
 CREATE FUNCTION key_of(queue int4, priority int4, partition bytea) RETURNS bytea
 LANGUAGE sql IMMUTABLE AS
   $$ SELECT int4send(queue) || int4send(priority) || partition $$;
 CREATE INDEX run_line ON run (key_of(queue, priority, partition), fresh, due,
   first) WHERE partition IS NOT NULL;
-CREATE INDEX run_line_seq ON run (key_of(queue, priority, partition), seq,
-  first) WHERE partition IS NOT NULL AND seq IS NOT NULL;
+CREATE INDEX run_seq ON run (key_of(queue, priority, coalesce(partition, '')),
+  seq, first) WHERE seq IS NOT NULL;
 CREATE INDEX run_partition ON run (key_of(queue, -1, partition), state, due)
   WHERE partition IS NOT NULL;
 

@@ -68,18 +68,11 @@ BEGIN
   LOOP
     tids := '{}';
     items := '{}';
-    IF name IS NULL THEN
-      OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
-          x.live, x.fresh = 0 AS alone FROM run x
-        WHERE x.queue = q AND x.priority = pr AND x.seq IS NOT NULL
-        ORDER BY x.seq, x.first;
-    ELSE
-      OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
-          x.live, false AS alone FROM run x
-        WHERE key_of(x.queue, x.priority, x.partition) = key_of(q, pr, name)
-          AND x.partition IS NOT NULL AND x.seq IS NOT NULL
-        ORDER BY x.seq, x.first;
-    END IF;
+    OPEN c FOR SELECT x.ctid AS tid, x.first, x.n, x.bits, x.due, x.epoch,
+        x.live, name IS NULL AND x.fresh = 0 AS alone FROM run x
+      WHERE key_of(x.queue, x.priority, coalesce(x.partition, '')) =
+          key_of(q, pr, coalesce(name, '')) AND x.seq IS NOT NULL
+      ORDER BY x.seq, x.first;
     LOOP
       FETCH c INTO r;
       EXIT WHEN NOT FOUND;

@@ -91,8 +91,9 @@ static void hot_statements_use_one_index(void) {
                  "0::int2 AND fresh = 1::int2 AND due >= 0 AND due <= 9 "
                  "ORDER BY due, first FOR UPDATE SKIP LOCKED",
                  "using run_due"));
-  HOLDS(plan_has("SELECT ctid FROM run x WHERE queue = 1 AND priority = "
-                 "0::int2 AND seq IS NOT NULL ORDER BY seq, first",
+  HOLDS(plan_has("SELECT ctid FROM run x WHERE key_of(queue, priority, "
+                 "coalesce(partition, '')) = key_of(1, 0, '') AND seq IS NOT "
+                 "NULL ORDER BY seq, first",
                  "using run_seq"));
   HOLDS(plan_has("SELECT FROM run WHERE queue = 1 AND expires_at <= 9 AND "
                  "state <> 1", "using run_expires"));
