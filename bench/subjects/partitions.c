@@ -9,7 +9,8 @@
  *   partitions DIR [ITEMS [ROUNDS [KIND]]]
  *
  * DIR is empty, and is so again at the end. Each push and each settle is on
- * disk when it returns; with KIND, one of the three alone is run, without flushes.
+ * disk when it returns; with KIND, one of the three alone is run, without
+ * flushes.
  */
 #include <dirent.h>
 #include <stdio.h>

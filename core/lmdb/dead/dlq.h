@@ -37,8 +37,8 @@ typedef struct stored_run {
   packer value; /* zero it before the first, free it after the last */
 } stored_run;
 
-/* The run that has a number, or the first behind it; without one `s` stays as it
-   was. */
+/* The run that has a number, or the first behind it; without one `s` stays as
+   it was. */
 bool dead_run_find(txn *t, const dlq *x, uint64_t number, stored_run *s);
 
 typedef struct numbers {

@@ -58,7 +58,7 @@ static name_key part_key(const queue *q, uint64_t run, respool_bytes name) {
   return lone_key(q->id, (int64_t)run, name);
 }
 
-/* Reads the item at the walk's place; at the end of its record there is none. */
+/* Reads the item at the walk's place; at its record's end there is none. */
 static void look(run_walk *w) {
   size_t left = (size_t)(w->end - w->at);
   w->more = left > HEAD && w->at[HEAD - 1] > 0 &&

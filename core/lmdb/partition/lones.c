@@ -160,7 +160,8 @@ void lones_settle(txn *t, bool committed) {
 
 /* Looks in a run for those items of a sorted list that have no id yet. One that
    is there is `found`. One that has ended gets its id as well: what older runs
-   have under its name has ended before it was pushed. Returns how many it met. */
+   have under its name has ended before it was pushed. Returns how many it
+   met. */
 static size_t look_in_run(txn *t, const queue *q, const lone_run *r,
                           lone *list, size_t n) {
   run_walk w;

@@ -14,8 +14,8 @@ typedef struct name_filter {
   uint64_t n, room; /* names added, and how many may be */
 } name_filter;
 
-/* Empty, with room for so many names at least; false, and as it was, when out of
-   memory. */
+/* Empty, with room for so many names at least; false, and as it was, when out
+   of memory. */
 bool name_filter_reset(name_filter *f, uint64_t room);
 void name_filter_free(name_filter *f);
 

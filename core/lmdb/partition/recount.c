@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Items counted anew; see recount.h. All partitions that count some as leased or
- * waiting are loaded. Their leases are set to 0, and each item of a claim that is
- * leased is counted in its own, unless it cannot be read either. Of the ids that
- * wait, those go which no claim has.
+ * Items counted anew; see recount.h. All partitions that count some as leased
+ * or waiting are loaded. Their leases are set to 0, and each item of a claim
+ * that is leased is counted in its own, unless it cannot be read either. Of the
+ * ids that wait, those go which no claim has.
  */
 #include "lmdb/partition/recount.h"
 

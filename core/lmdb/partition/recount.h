@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Items of partitions that are leased or wait, counted anew: where some end that
- * cannot be read, nobody knows of which partitions they were.
+ * Items of partitions that are leased or wait, counted anew: where some end
+ * that cannot be read, nobody knows of which partitions they were.
  */
 #ifndef RECOUNT_H
 #define RECOUNT_H

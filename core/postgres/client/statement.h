@@ -60,7 +60,7 @@ enum statement {
 
 const char *statement_name(enum statement s);
 
-/* SELECT * FROM "schema".function($1, ...), or without FROM, into `text`. `relaxed`: its
+/* The query that calls "schema".function($1, ...), into `text`. `relaxed`: its
    commit does not wait for the disk. */
 void statement_text(enum statement s, const char *quoted_schema, bool relaxed,
                     char text[STATEMENT_TEXT]);

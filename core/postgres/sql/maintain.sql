@@ -134,10 +134,10 @@ CREATE FUNCTION fold(q int4) RETURNS void LANGUAGE sql AS $$
       pushed_bytes = y.pushed_bytes + excluded.pushed_bytes,
       delivered_bytes = y.delivered_bytes + excluded.delivered_bytes $$;
 
--- Calls of more than a day ago, by this server's clock, whose counters have been
--- moved. They are looked for by their ids, in which clients have put the time
--- by their own clocks: where one was behind its calls are not old yet, where
--- one was ahead they stay longer.
+-- Calls of more than a day ago, by this server's clock, whose counters have
+-- been moved. They are looked for by their ids, in which clients have put the
+-- time by their own clocks: where one was behind its calls are not old yet,
+-- where one was ahead they stay longer.
 CREATE FUNCTION v1_forget_calls(page int4) RETURNS int8 LANGUAGE sql AS $$
   WITH gone AS (
     DELETE FROM call WHERE id IN (

@@ -13,8 +13,8 @@
 -- replaces that clock where a store's clock is moved by hand; NULL: it is not.
 --
 -- Order of locks, the same in every function: a queue's own (see share_queue),
--- queue, flow (by partition), run (by first), held, dlq (by id), call, tally. Takes
--- skip what is locked of flows and runs.
+-- queue, flow (by partition), run (by first), held, dlq (by id), call, tally.
+-- Takes skip what is locked of flows and runs.
 
 CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL);
 

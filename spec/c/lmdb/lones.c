@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs of lone items, against an array: whatever is pushed and removed, in lists
- * large and small, both have the same items in the same order. The names are
- * such that many are the beginning of another, and some are as long as they may
- * be.
+ * Runs of lone items, against an array: whatever is pushed and removed, in
+ * lists large and small, both have the same items in the same order. The names
+ * are such that many are the beginning of another, and some are as long as they
+ * may be.
  */
 #include "../holds.h"
 

@@ -5,8 +5,9 @@
  * closes the connection once it has let through so many bytes of a push, a take
  * or a settle, from either side; whatever happens to the transaction, the
  * caller is told that it has happened, and it has, once. A take may have leased
- * other items besides, which come again when that lease ends. With FAULT=long it is
- * cut at every byte. Prints what does not hold; exits 0 when everything does.
+ * other items besides, which come again when that lease ends. With FAULT=long
+ * it is cut at every byte. Prints what does not hold; exits 0 when everything
+ * does.
  */
 #include <poll.h>
 #include <pthread.h>

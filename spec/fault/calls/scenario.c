@@ -255,7 +255,8 @@ static respool_dead_letters *list(life *l, const char *dlq) {
   return dead_letters;
 }
 
-/* The first dead letter goes back to its queue with a named replay that counts it. */
+/* The first dead letter goes back to its queue with a named replay that counts
+   it. */
 static void replay(life *l, const respool_dead_letter *dead) {
   respool_replay replay = RESPOOL_REPLAY_INIT;
   respool_move move = {.number = dead->number};

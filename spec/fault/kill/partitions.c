@@ -32,8 +32,8 @@ static int push(respool_queue *q) {
   static const char *const tenants[TENANTS] = {"a", "b", "c"};
   respool_payload list[TENANTS * EACH];
   for (int i = 0; i < TENANTS * EACH; i++)
-    list[i] = (respool_payload){.body = {"\x01", 1},
-                                .partition = respool_text(tenants[i % TENANTS])};
+    list[i] = (respool_payload){
+      .body = {"\x01", 1}, .partition = respool_text(tenants[i % TENANTS])};
   int rc = respool_push(q, list, TENANTS * EACH, NULL, NULL);
   if (!rc && write(1, "pushed\n", 7) != 7) rc = RESPOOL_IO;
   return rc;
