@@ -75,10 +75,7 @@ static int read_queue(const PGresult *r, const char *name, pg_queue *out) {
 static void remember(pg_env *e, const char *name, const pg_queue *q) {
   pthread_mutex_lock(&e->lock);
   known_queue *k = find_or_make(e, name);
-  if (k) {
-    if (k->queue.id != q->id) marks_free(&k->marks.marks);
-    k->queue = *q;
-  }
+  if (k) k->queue = *q;
   pthread_mutex_unlock(&e->lock);
 }
 
@@ -126,11 +123,14 @@ void known_drop(pg_env *e, const char *name) {
   pthread_mutex_unlock(&e->lock);
 }
 
-take_marks *known_marks(pg_env *e, const char *name) {
+take_marks *known_marks(pg_env *e, const char *name, int id) {
   pthread_mutex_lock(&e->lock);
   known_queue *k = find(e, name);
   pthread_mutex_unlock(&e->lock);
-  return k ? &k->marks : NULL;
+  if (!k) return NULL;
+  if (k->marks.id != id) marks_free(&k->marks.marks); /* it was made anew */
+  k->marks.id = id;
+  return &k->marks;
 }
 
 /* ---- counters ----------------------------------------------------------- */

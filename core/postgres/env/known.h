@@ -18,6 +18,7 @@ typedef struct pg_queue {
 
 /* What the last takes leave to the next. */
 typedef struct take_marks {
+  int id; /* of the queue */
   marks marks;
   int64_t *credits;   /* of weighted priorities */
   size_t n_credits;
@@ -41,8 +42,9 @@ void known_forget(pg_env *e, const char *name);
 /* The queue was dropped: the next queue of its name has counters of its own. */
 void known_drop(pg_env *e, const char *name);
 
-/* The marks, for apply alone; NULL: the queue is not known. */
-take_marks *known_marks(pg_env *e, const char *name);
+/* The marks of the queue with that id, for apply alone, as no lock keeps them;
+   NULL: the queue is not known. */
+take_marks *known_marks(pg_env *e, const char *name, int id);
 
 /* Adds to the counters of a queue, once they are known to be right. */
 void known_observe(pg_env *e, const char *name, const observed *more);

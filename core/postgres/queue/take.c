@@ -38,7 +38,7 @@ static enum look how_to_look(const plan *p, const take_marks *m) {
 }
 
 static int plan_take(plan *p, taking *k, enum look how) {
-  take_marks *m = known_marks(p->e, k->name);
+  take_marks *m = known_marks(p->e, k->name, k->queue.id);
   uint64_t token;
   int rc = session_token(p->l, k->r->worker, &token);
   if (rc) return rc;
@@ -68,7 +68,8 @@ int take_plan(plan *p, taking *k, const char *name, claim_req *r) {
   r->due_in = INT64_MAX;
   int rc = known_find(p->e, p->l, name, &k->queue);
   if (rc) return rc;
-  return plan_take(p, k, how_to_look(p, known_marks(p->e, name)));
+  return plan_take(p, k,
+                   how_to_look(p, known_marks(p->e, name, k->queue.id)));
 }
 
 /* ---- runs into a batch -------------------------------------------------- */
@@ -246,7 +247,7 @@ static int read_answer(filling *w) {
 /* ---- after it ----------------------------------------------------------- */
 
 static void keep_marks(plan *p, taking *k) {
-  take_marks *m = known_marks(p->e, k->name);
+  take_marks *m = known_marks(p->e, k->name, k->queue.id);
   if (!m) return;
   const PGresult *r = plan_answer(p, k->request);
   if (p->now == SERVER_TIME) marks_keep(&m->marks, r, k->how, k->sent);

@@ -64,9 +64,10 @@ local function sees(a, b)
   local name = ("same %s %.0f"):format(core.process.self(), core.mono())
   local ok, message, code = b:transaction(function(tx) tx:note(name, "?") end)
   if not ok then return nil, message, code end
-  local seen = a.handle:note_load(name)
+  local seen, why, wrong = a.handle:note_load(name)
   ok, message, code = b.handle:note_remove(name)
   if not ok then return nil, message, code end
+  if not seen and wrong ~= "NOT_FOUND" then return nil, why, wrong end
   return seen ~= nil
 end
 
