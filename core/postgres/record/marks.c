@@ -11,7 +11,8 @@
 
 #define BACK 10000 /* ms that a look goes behind the marks: `patience` */
 #define EACH 1000  /* ms between two such looks, or two at all there is, */
-#define SHARE 50   /* and so many times as long as the first of them took */
+#define SHARE 50   /* and so many times as long as the first of them took, */
+#define MOST 60000 /* but no more than this: it may have waited for a server */
 
 enum look marks_look(const marks *m) {
   int64_t now = clock_mono();
@@ -48,9 +49,12 @@ static void keep(marks *m, int64_t range, int64_t mark) {
 }
 
 void marks_keep(marks *m, const PGresult *r, enum look how, int64_t sent) {
-  int64_t now = clock_mono(), took = (now - sent) * SHARE;
-  int64_t next = now + (took > EACH ? took : EACH);
+  int64_t now = clock_mono(), pause = (now - sent) * SHARE;
+  if (pause < EACH) pause = EACH;
+  if (pause > MOST) pause = MOST;
+  int64_t next = now + pause;
   size_t n = taken_marks(r);
+  if (how == LOOK_ALL) m->n = 0; /* what it has not come to is seen later */
   for (size_t i = 0; i + 1 < n; i += 2)
     keep(m, taken_mark(r, i), taken_mark(r, i + 1));
   if (how == LOOK_ALL) m->look_all = next;

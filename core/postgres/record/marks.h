@@ -6,8 +6,8 @@
  * holds a snapshot none of those can be removed. A run may lie behind a mark,
  * as one whose push was under way when the mark was made. So takes look
  * behind the marks when they find nothing, and else once a second, and as often
- * at all there is; more seldom where there is so much that is over that looking
- * takes long.
+ * at all there is; more seldom, but once a minute at least, where there is so
+ * much that is over that looking takes long.
  */
 #ifndef POSTGRES_MARKS_H
 #define POSTGRES_MARKS_H

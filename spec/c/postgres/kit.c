@@ -337,7 +337,7 @@ int kit_take_items(kit *k, int queue, int want, const kit_take *o,
   marks_put(&v, o->marks, o->marks ? o->how : LOOK_ALL);
   put_null(&v);
   put_token(k, &v);
-  int64_t sent = clock_mono();
+  int64_t sent = clock_mono() - o->late;
   int rc = kit_call(k, &r, &v, STATEMENT_TAKE, false);
   if (!rc) kit_read_batch(r.result, b);
   if (!rc && o->marks) marks_keep(o->marks, r.result, o->how, sent);

@@ -84,6 +84,7 @@ typedef struct kit_take {
   int64_t bytes, lease; /* 0: no bound; the queue's */
   marks *marks;         /* read and kept; or NULL */
   enum look how;
+  int64_t late;         /* ms more that it takes, by what the marks are told */
 } kit_take;
 
 int kit_take_items(kit *k, int queue, int want, const kit_take *o,

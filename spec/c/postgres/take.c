@@ -2,6 +2,7 @@
 /*
  * What a take gives, in which order, and its leases.
  */
+#include "base/clock.h"
 #include "verbs.h"
 
 static void higher_priorities_come_first(void) {
@@ -120,6 +121,23 @@ static void marks_step_over_what_is_gone(void) {
   HOLDS(kit_take_items(&store, q.id, 1, &on, &b) == 0 && b.n == 0);
   on.how = LOOK_BACK;
   HOLDS(kit_take_items(&store, q.id, 1, &on, &b) == 0 && b.n == 1);
+  marks_free(&m);
+  kit_batch_free(&b);
+}
+
+static void marks_hide_nothing_for_long(void) {
+  kit_queue q = queue_of(NULL);
+  kit_batch b = {0};
+  marks m = {0};
+  kit_take all = {.marks = &m, .how = LOOK_ALL, .late = 3600000};
+  kit_push high = {.priority = 7}, low = {.priority = -7};
+  HOLDS(kit_push_items(&store, q.id, 1, &low, NULL) == 0);
+  HOLDS(kit_take_items(&store, q.id, 1, &all, &b) == 0 && b.n == 1);
+  HOLDS(marks_look(&m) != LOOK_ALL && m.look_all <= clock_mono() + 60000);
+  size_t low_ones = m.n;
+  HOLDS(kit_push_items(&store, q.id, 1, &high, NULL) == 0);
+  HOLDS(kit_take_items(&store, q.id, 1, &all, &b) == 0 && b.n == 1);
+  HOLDS(low_ones == 4 && m.n == 4); /* those of the low priority are gone */
   marks_free(&m);
   kit_batch_free(&b);
 }
@@ -267,6 +285,7 @@ int main(int n, char **v) {
   scheduled_items_wait();
   a_paused_queue_hands_nothing_out();
   marks_step_over_what_is_gone();
+  marks_hide_nothing_for_long();
   a_lease_that_ran_out_is_fenced();
   an_extended_lease_holds();
   a_poison_item_is_alone_in_the_end();
