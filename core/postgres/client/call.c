@@ -2,9 +2,10 @@
 /*
  * Calls that happen once; see call.h.
  *
- * Ensures: 1 a call that answers 0 has happened, once; 2 one that answers
- * another code but UNKNOWN_OUTCOME, or CORRUPT of a server that has gone back,
- * has not happened and never will; 3 whatever the connection does meanwhile.
+ * Ensures, whatever the connection does meanwhile: 1 a call that answers 0 has
+ * happened, once; 2 one that answers another code has not happened and never
+ * will, but where that is UNKNOWN_OUTCOME, or CORRUPT as the server has gone
+ * back.
  */
 #include "postgres/client/call.h"
 

@@ -5,9 +5,9 @@
  * the requests put the call's number in their own transaction: putting it there
  * once more waits for that transaction if it is still under way, and keeps it
  * from happening if it has not. It also waits for the standbys that have to
- * have what is there, as a commit of which the server says that a standby may
- * not have it needs. UNKNOWN_OUTCOME is left for where no server can be reached
- * in time, or its standby does not answer.
+ * have what is there: so a commit of which the server says that a standby may
+ * not have it is asked about, too. UNKNOWN_OUTCOME is left for where no server
+ * can be reached in time, or its standby does not answer.
  *
  * A server whose data went back, as after a fail-over that lost commits, is
  * refused as CORRUPT: on a new connection the session looks first whether its

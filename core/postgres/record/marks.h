@@ -4,10 +4,10 @@
  * the index that they look through. Each take begins at those of the last, so
  * that it does not walk over the entries of runs that are over: while somebody
  * holds a snapshot none of those can be removed. A run may lie behind a mark,
- * as one whose push was under way when the mark was made. So takes look
- * behind the marks when they find nothing, and else once a second, and as often
- * at all there is; more seldom, but once a minute at least, where there is so
- * much that is over that looking takes long.
+ * as one whose push was under way when the mark was made. So a take that finds
+ * nothing looks behind the marks, and another does once a second; as often one
+ * looks at all there is. Where so much is over that these looks take long they
+ * are less frequent, but there is one a minute at least.
  */
 #ifndef POSTGRES_MARKS_H
 #define POSTGRES_MARKS_H
@@ -17,8 +17,9 @@
 typedef struct marks {
   int64_t *at; /* pairs: a range, see range_of in take.sql, and its mark */
   size_t n;    /* numbers */
-  int64_t look_back; /* by the monotonic clock, when a take is to look behind */
-  int64_t look_all;  /* the marks again, and when at all there is */
+  /* when a take is to look behind the marks again, and when at all there is, by
+     the monotonic clock */
+  int64_t look_back, look_all;
 } marks;
 
 enum look {

@@ -36,14 +36,18 @@ local function push(queue, who)
   })
 end
 
--- The item of a holder that is gone makes way. True: it did, or is about to.
+-- The item of a holder that is gone makes way. True: it did, or is about to;
+-- or false and the process that holds it, if that can be seen; or nil and why
+-- it is not known.
 local function make_way(queue)
-  local found, _, code = queue:get { key = "lock" }
-  if not found then return code == "NOT_FOUND" end
-  local pid, hidden = runner.pid(found.payload)
-  if pid or hidden then return false, pid end
-  local ok, _, why = queue:cancel(found.id)
-  return ok or why == "NOT_FOUND"
+  local found, message, code = queue:get { key = "lock" }
+  if found then
+    local pid, hidden = runner.pid(found.payload)
+    if pid or hidden then return false, pid end
+    found, message, code = queue:cancel(found.id)
+  end
+  if found or code == "NOT_FOUND" then return true end
+  return nil, nil, message, code
 end
 
 -- The batch with the item of this holder; or nil and the process that has one.
@@ -57,8 +61,9 @@ local function hold(queue, who)
     batch, message, code = queue:take { limit = 1 }
     if not batch then return nil, nil, message, code end
     if #batch == 0 then
-      local goes, pid = make_way(queue)
-      if not goes then return nil, pid end
+      local goes, pid
+      goes, pid, message, code = make_way(queue)
+      if not goes then return nil, pid, message, code end
     elseif batch:item(1).payload == who then
       batch:keep()
       return batch
