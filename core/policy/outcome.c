@@ -44,6 +44,8 @@ bool outcome_adds_failure(enum outcome o, const mark *m) {
          (o == OUTCOME_DEAD && m->text && m->text->error.size);
 }
 
+const outcome_text outcome_lapse = {.error = {"the lease ran out", 17}};
+
 int outcome_add_failure(arena *a, respool_bytes old, int64_t at,
                         const outcome_text *w, respool_bytes *out) {
   static const outcome_text nothing;

@@ -44,6 +44,7 @@ static inline respool_bytes outcome_result(const mark *m) {
    NOMEM. */
 int outcome_add_failure(arena *a, respool_bytes old, int64_t at,
                         const outcome_text *w, respool_bytes *out);
+extern const outcome_text outcome_lapse; /* of a lease that ran out */
 
 /* How long an item waits that is requeued; changes its counts accordingly.
    `delay` is that before its last try, `chance` in [0, 1). */

@@ -298,8 +298,7 @@ void claim_end_lease(txn *t, queue *q, const line *l, arena *a, claim *c) {
 }
 
 void claim_crash(txn *t, arena *a, claim *c) {
-  static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
-  c->failures = failures_with(t, a, c->failures, c->visible_at, &ran_out);
+  c->failures = failures_with(t, a, c->failures, c->visible_at, &outcome_lapse);
   c->crashes++;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/outcome.h"
 #include "postgres/env/bells.h"
 #include "postgres/queue/append.h"
 #include "postgres/queue/take.h"
@@ -43,7 +44,8 @@ static int gone(const seen *s) {
 static int note_lapse(seen *s) {
   if (s->run.state != 1 || s->run.due > pg_now(s->e, s->now)) return 0;
   s->run.crashes++;
-  return failures_add_lapse(&s->page.memory, s->run.due, &s->failures);
+  return outcome_add_failure(&s->page.memory, s->failures, s->run.due,
+                             &outcome_lapse, &s->failures);
 }
 
 static int read_item(seen *s, const PGresult *a) {

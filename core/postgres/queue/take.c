@@ -37,13 +37,14 @@ static enum look how_to_look(const plan *p, const take_marks *m) {
   return m && p->now == SERVER_TIME ? marks_look(&m->marks) : LOOK_ALL;
 }
 
-static int plan_take(plan *p, taking *k, enum look how) {
+/* `again`: the marks may have passed over something. */
+static int plan_take(plan *p, taking *k, bool again) {
   take_marks *m = known_marks(p->e, k->name, k->queue.id);
   uint64_t token;
   int rc = session_token(p->l, k->r->worker, &token);
   if (rc) return rc;
   values *v = plan_add(p, STATEMENT_TAKE, &k->request);
-  k->how = how;
+  k->how = again ? LOOK_BACK : how_to_look(p, m);
   k->sent = clock_mono();
   plan_put_queue(p, v, k->queue.id);
   plan_put_wall(p, v);
@@ -53,7 +54,7 @@ static int plan_take(plan *p, taking *k, enum look how) {
     put_null(v);
   else
     put_int8(v, k->r->lease);
-  marks_put(v, m ? &m->marks : NULL, how);
+  marks_put(v, m ? &m->marks : NULL, k->how);
   put_credits(v, m);
   put_int8(v, (int64_t)token);
   return 0;
@@ -67,9 +68,7 @@ int take_plan(plan *p, taking *k, const char *name, claim_req *r) {
   r->more = false;
   r->due_in = INT64_MAX;
   int rc = known_find(p->e, p->l, name, &k->queue);
-  if (rc) return rc;
-  return plan_take(p, k,
-                   how_to_look(p, known_marks(p->e, name, k->queue.id)));
+  return rc ? rc : plan_take(p, k, false);
 }
 
 /* ---- runs into a batch -------------------------------------------------- */
@@ -287,11 +286,10 @@ static int fill(plan *p, taking *k, const taken_head *h) {
   return 0;
 }
 
-/* Marks may have passed over something. */
 static int take_again(plan *old, taking *k) {
   plan p;
   plan_init(&p, old->e, old->l);
-  int rc = plan_take(&p, k, LOOK_BACK);
+  int rc = plan_take(&p, k, true);
   if (!rc) rc = plan_run(&p, true);
   if (!rc) rc = take_end(&p, k);
   plan_free(&p);

@@ -21,17 +21,13 @@ int taken_own(arena *a, taken *t) {
   return rc;
 }
 
-int failures_add_lapse(arena *a, int64_t at, respool_bytes *of) {
-  static const outcome_text ran_out = {.error = {"the lease ran out", 17}};
-  return outcome_add_failure(a, *of, at, &ran_out, of);
-}
-
 int taken_failures(arena *a, const PGresult *r, const taken *t,
                    respool_bytes *out) {
   int rc = 0;
   *out = t->history;
   for (size_t i = 0; i < t->n_lapses && !rc; i++)
-    rc = failures_add_lapse(a, taken_lapse(r, t, i), out);
+    rc = outcome_add_failure(a, *out, taken_lapse(r, t, i), &outcome_lapse,
+                             out);
   return rc;
 }
 

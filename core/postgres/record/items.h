@@ -30,10 +30,6 @@ bool items_read(respool_page *p, const taken *t, uint32_t from, size_t limit,
    memory. */
 respool_item_about taken_about(const taken *t, respool_bytes failures);
 
-/* Adds the failure of a lease that ran out at `at` to packed failures, in the
-   arena. 0 or NOMEM. */
-int failures_add_lapse(arena *a, int64_t at, respool_bytes *of);
-
 /* The failures of a run, and one for each lease that ran out since, in the
    arena. 0 or NOMEM. */
 int taken_failures(arena *a, const PGresult *r, const taken *t,
